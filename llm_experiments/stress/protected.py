@@ -1,0 +1,86 @@
+"""The spans of a text that a transformation leaves alone unless they are its target.
+
+Found by patterns, generously: an edit that is missing costs coverage, an edit inside a formula costs the truth. Every
+pattern is linear in the length of the text (starts are anchored, repetitions bounded or stopped by their own opening).
+"""
+
+import re
+from typing import Literal, NamedTuple
+
+Kind = Literal["code", "latex", "url", "email", "markup", "number"]
+
+# In order of precedence: what an earlier pattern found is invisible to the later ones. With each the literal without
+# which it cannot match ("" for none), a search that costs nothing.
+_PATTERNS: tuple[tuple[Kind, str, re.Pattern[str]], ...] = (
+    ("code", "```", re.compile(r"(?ms)^[ \t]{0,12}(`{3,})(?!`).*?(?:^[ \t]*\1[ \t]*$|\Z)")),
+    ("code", "~~~", re.compile(r"(?ms)^[ \t]{0,12}(~{3,})(?!~).*?(?:^[ \t]*\1[ \t]*$|\Z)")),
+    ("code", "```", re.compile(r"`{3,}[^`]+`{3,}")),
+    ("code", "`", re.compile(r"(?<!`)(`{1,2})(?!`)[^`\n]+\1(?!`)")),
+    ("latex", "$$", re.compile(r"\$\$[^$]+\$\$")),
+    ("latex", "$", re.compile(r"(?<![\\$])\$(?=[^\s$])[^$\n]{1,400}(?<=\S)\$(?!\d)")),
+    ("latex", "\\(", re.compile(r"(?s)\\\((?:(?!\\\(|\\\)).){0,2000}\\\)")),
+    ("latex", "\\[", re.compile(r"(?s)\\\[(?:(?!\\\[|\\\]).){0,4000}\\\]")),
+    ("latex", "\\begin{", re.compile(r"(?s)\\begin\{(?:(?!\\begin\{|\\end\{).){0,4000}\\end\{[^{}\n]{0,40}\}")),
+    ("latex", "\\", re.compile(r"\\[A-Za-z]+(?:\{(?:[^{}\n]|\{[^{}\n]{0,100}\}){0,200}\})*")),
+    # code without a fence, as RewardBench has it: lines of a shape that prose has not
+    ("code", "=", re.compile(r"(?m)^[ \t]*[A-Za-z_][\w.\[\]]{0,60} ?(?:[-+*/]?=|:=) ?[^\s=].*$")),
+    ("code", "(", re.compile(r"(?m)^[ \t]*(?:return|print|assert|await|raise|def|for|while|if|elif|else)\b.*[):;]$")),
+    ("code", "import", re.compile(r"(?m)^(?:from [\w.]+ )?import [\w.]+(?: as \w+)?(?:, [\w.]+)*$")),
+    ("code", "#", re.compile(r"(?m)^[ \t]*#(?:include|define|ifdef|ifndef|endif|!/).*$")),
+    ("code", "", re.compile(r"(?m)^.*[;{}][ \t]*$")),
+    ("code", "//", re.compile(r"(?m)^[ \t]*//.*$")),
+    ("code", ">>>", re.compile(r"(?m)^[ \t]*>>> .*$")),
+    ("code", "", re.compile(r"(?m)^(?: {4,}+|\t++)(?![ \t]*+(?:[-*+•] |\d{1,3}[.)] )).*\S.*$")),
+    ("email", "@", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")),
+    ("url", "://", re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s<>\"]{0,2000}[^\s<>\".,;:!?'’”)\]}*_]")),
+    ("url", "www.", re.compile(r"\bwww\.[^\s<>\"]{0,2000}[^\s<>\".,;:!?'’”)\]}*_]")),
+    ("url", ".", re.compile(r"(?<![\w@.-])(?:[\w-]{1,63}\.){1,5}(?:com|org|net|edu|gov|io|html?|py|js|json|csv|pdf)\b")),
+    ("url", "@", re.compile(r"(?<![\w@])@\w+")),
+    ("url", "#", re.compile(r"(?<![\w#])#[A-Za-z]\w+")),
+    ("markup", "<", re.compile(r"</?[A-Za-z][^<>\n]{0,300}>")),
+    ("code", "_", re.compile(r"(?<!\w)[A-Za-z][A-Za-z0-9]{0,60}(?:_[A-Za-z0-9]{1,60}){1,20}(?:\(\))?(?!\w)")),
+    ("code", "(", re.compile(r"(?<![\w.])(?:[A-Za-z_]\w{0,40}\.){0,4}[A-Za-z_]\w{0,40}\([\w\s,.=\"']{0,80}\)(?!\w)")),
+    ("number", "", re.compile(r"(?<!\w)[^\W\d]{0,30}[\d²³½¼¾]\w*(?:[.,:/^-]\d\w*)*%?")),
+)  # fmt: skip
+
+
+class Span(NamedTuple):
+    """Characters `start` to `end` (exclusive) of a text and what they are."""
+
+    start: int
+    end: int
+    kind: Kind
+
+
+def protected_spans(text: str, *, targets: frozenset[Kind] = frozenset()) -> list[Span]:
+    """Disjoint spans in order of place, without the kinds in `targets`, which the caller edits itself."""
+    spans, rest = [], text
+    for kind, literal, pattern in _PATTERNS:
+        if literal and literal not in rest:
+            continue
+        found = [match.span() for match in pattern.finditer(rest)]
+        if not found:
+            continue
+        spans += [Span(start, end, kind) for start, end in found]
+        rest = _blanked(rest, found)
+    return sorted(span for span in spans if span.kind not in targets)
+
+
+def protection_mask(text: str, *, targets: frozenset[Kind] = frozenset()) -> bytearray:
+    """One byte a character: 1 inside a protected span, 0 where an edit may go."""
+    mask = bytearray(len(text))
+    for start, end, _ in protected_spans(text, targets=targets):
+        mask[start:end] = b"\x01" * (end - start)
+    return mask
+
+
+def _blanked(text: str, spans: list[tuple[int, int]]) -> str:
+    """The text with these spans as NUL characters, which no pattern takes for a word; line breaks stay."""
+    pieces, end_before = [], 0
+    for start, end in spans:
+        pieces.append(text[end_before:start])
+        inside = text[start:end]
+        pieces.append(re.sub(r"[^\n]", "\x00", inside) if "\n" in inside else "\x00" * len(inside))
+        end_before = end
+    pieces.append(text[end_before:])
+    return "".join(pieces)
