@@ -34,7 +34,7 @@ _PATTERNS: tuple[tuple[Kind, str, re.Pattern[str]], ...] = (
     ("email", "@", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")),
     ("url", "://", re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s<>\"]{0,2000}[^\s<>\".,;:!?'’”)\]}*_]")),
     ("url", "www.", re.compile(r"\bwww\.[^\s<>\"]{0,2000}[^\s<>\".,;:!?'’”)\]}*_]")),
-    ("url", ".", re.compile(r"(?<![\w@.-])(?:[\w-]{1,63}\.){1,5}(?:com|org|net|edu|gov|io|html?|py|js|json|csv|pdf)\b")),
+    ("url", ".", re.compile(r"(?<![\w@.-])(?:[\w-]{1,63}\.){1,5}(?:com|org|net|edu|gov|io|html?|py|js|csv|pdf)\b")),
     ("url", "@", re.compile(r"(?<![\w@])@\w+")),
     ("url", "#", re.compile(r"(?<![\w#])#[A-Za-z]\w+")),
     ("markup", "<", re.compile(r"</?[A-Za-z][^<>\n]{0,300}>")),
