@@ -141,6 +141,39 @@ class Simulate(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Study(Command):
+    """A table or figure of a paper as a grid of runs, each claim beside its published number; without a name, the list.
+
+    A killed study goes on where it stopped.
+    """
+
+    name: str = field(default="", metadata=POSITIONAL)
+    """Which study"""
+    data: Path = Path(os.environ.get("REWARDGAP_DATA", "data"))
+    """Folder of the public data files; $REWARDGAP_DATA, else what `make data` fetches"""
+    quick: bool = False
+    """Everything smaller, in about a minute; shows that it runs, and decides nothing"""
+    jobs: int = 0
+    """Processes; as many as there are cores unless given"""
+    output: Path | None = None
+    """Folder of the run; runs/study/NAME unless given, or runs/study/NAME-quick with --quick"""
+
+    def run(self) -> Answer:
+        from figures.table import claims_table
+        from llm_experiments.studies import STUDIES, run_study
+
+        if not self.name:
+            known = {name: f"{study.summary} ({study.source})" for name, study in STUDIES.items()}
+            return Answer(_columns(known), {"studies": known})
+        if self.name not in STUDIES:
+            raise UserError(f"there is no study {self.name!r}; one of {', '.join(STUDIES)}")
+        folder = self.output or Path("runs/study") / (self.name + ("-quick" if self.quick else ""))
+        summary = run_study(self.name, folder, self.data, quick=self.quick, workers=self.jobs or None)
+        lines = [claims_table(summary["claims"]), *summary["notes"], f"rows: {folder}"]
+        return Answer("\n".join(lines), {**summary, "output": str(folder)})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pretrain(PretrainSettings, Command):
     """A small language model from local text: config, tokenizer and weights, as a plain Hugging Face folder."""
 
@@ -241,6 +274,7 @@ COMMANDS: dict[str, type[Command]] = {
     "reproduce": Reproduce,
     "derive": Derive,
     "simulate": Simulate,
+    "study": Study,
     "pretrain": Pretrain,
     "train": Train,
     "score": Score,

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from simulations.descent import one_thread
 from simulations.results import Row, UserError, finish_run, open_run, read_json, read_rows
+
+BASE_WEIGHT = 4  # a language model takes about as long as this many cells; for the bar's estimate
 
 Work = Callable[[Path, Mapping[str, Any]], None]
 """Computes one cell into its folder; a function at the top of a module, so that another process can import it."""
@@ -74,6 +77,28 @@ def run_cells(
         raise UserError("a worker process was killed (out of memory?); run the command again to continue") from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def compute_plan(
+    name: str,
+    folder: Path,
+    plan: Plan,
+    make_base: Work,
+    compute_cell: Work,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> float:
+    """Language models first, then cells, under one bar; seconds of computing, all processes together."""
+    bases = {folder / "models" / key: config for key, config in plan.bases.items()}
+    cells = {folder / key: config for key, config in plan.cells.items()}
+    total = BASE_WEIGHT * len(bases) + len(cells)
+    with tqdm(total=total, desc=name, unit="cell", disable=not progress) as bar:
+        # a few small cells are not worth the seconds that new processes take to import torch
+        workers = workers or (1 if len(cells) < 4 else None)
+        run_cells(make_base, bases, workers=workers, tick=lambda place: bar.update(BASE_WEIGHT))
+        run_cells(compute_cell, cells, workers=workers, tick=lambda place: bar.update(1))
+    return seconds_of([*bases, *cells])
 
 
 def seconds_of(cells: Sequence[Path]) -> float:

@@ -9,15 +9,11 @@ Pictures and the page are drawn from these files by others.
 
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
-from llm_experiments.cells import Plan, Work, run_cells, seconds_of
-from simulations.results import Claim, Row, finish_run, open_run, provenance, read_json, write_json, write_rows
-
-BASE_WEIGHT = 4  # a language model takes about as long as this many cells; for the bar's estimate
+from llm_experiments.studies import compute_study
+from llm_experiments.tasks.persona import read_personas
+from simulations.results import Row, finish_run, open_run, provenance, read_json, write_json
 
 
 def run_story(folder: Path, *, persona: Path | None = None, quick: bool = False, progress: bool = True) -> Row:
@@ -33,8 +29,6 @@ def run_story(folder: Path, *, persona: Path | None = None, quick: bool = False,
     from simulations.experiments import run_rung0
 
     if persona is not None:
-        from llm_experiments.tasks.persona import read_personas
-
         read_personas(persona)
     open_run(folder, {"command": "reproduce", "quick": quick})
     seconds: dict[str, float] = {}
@@ -42,9 +36,12 @@ def run_story(folder: Path, *, persona: Path | None = None, quick: bool = False,
     start = time.perf_counter()
     claims = run_rung0(folder, quick=quick, progress=progress)
     seconds["rung0"] = round(time.perf_counter() - start, 3)
-    claims += _rung1(folder / "rung1", quick, progress, seconds, notes)
-    if persona is not None:
-        claims += _rung2(folder / "rung2", persona, quick, progress, seconds, notes)
+    for rung, study, data in (("rung1", "language", None), ("rung2", "persona", persona)):
+        if study == "persona" and persona is None:
+            continue
+        found, said, seconds[rung] = compute_study(study, folder / rung, data, quick=quick, progress=progress)
+        claims += found
+        notes += said
     if quick:
         claims = [replace(claim, type="observation") if claim.type == "registered" else claim for claim in claims]
         notes.append("--quick: smaller runs, and only theorems are decided.")
@@ -57,44 +54,3 @@ def run_story(folder: Path, *, persona: Path | None = None, quick: bool = False,
     write_json(folder / "summary.json", summary)
     finish_run(folder)
     return read_json(folder / "summary.json")
-
-
-def _rung1(folder: Path, quick: bool, progress: bool, seconds: dict[str, float], notes: list[str]) -> list[Claim]:
-    from llm_experiments.tasks import language_study as study
-    from llm_experiments.tasks.language_claims import language_claims, language_notes
-
-    plan = study.plan(quick=quick)
-    seconds["rung1"] = _compute("synonym language", folder, plan, study.make_base, study.compute_cell, progress)
-    rows = plan.gather(folder)
-    write_rows(folder / "rows.jsonl", rows)
-    notes += language_notes(rows)
-    return language_claims(rows, {name: read_json(folder / "models" / name / "alignment.json") for name in plan.bases})
-
-
-def _rung2(
-    folder: Path, persona: Path, quick: bool, progress: bool, seconds: dict[str, float], notes: list[str]
-) -> list[Claim]:
-    from llm_experiments.tasks import persona_study as study
-    from llm_experiments.tasks.persona_claims import persona_claims, persona_notes
-
-    plan = study.plan(persona, quick=quick)
-    make_base, compute_cell = (partial(work, persona=persona) for work in (study.make_base, study.compute_cell))
-    seconds["rung2"] = _compute("persona questions", folder, plan, make_base, compute_cell, progress)
-    rows = plan.gather(folder)
-    write_rows(folder / "rows.jsonl", rows)
-    texts = {name: read_json(folder / "models" / name / "texts.json") for name in plan.bases}
-    notes += persona_notes(rows, texts)
-    return persona_claims(rows)
-
-
-def _compute(name: str, folder: Path, plan: Plan, make_base: Work, compute_cell: Work, progress: bool) -> float:
-    """Language models first, then cells, under one bar; seconds of computing, all processes together."""
-    bases = {folder / "models" / name: config for name, config in plan.bases.items()}
-    cells = {folder / name: config for name, config in plan.cells.items()}
-    total = BASE_WEIGHT * len(bases) + len(cells)
-    with tqdm(total=total, desc=name, unit="cell", disable=not progress) as bar:
-        # a few small cells are not worth the seconds that new processes take to import torch
-        workers = 1 if len(cells) < 4 else None
-        run_cells(make_base, bases, workers=workers, tick=lambda place: bar.update(BASE_WEIGHT))
-        run_cells(compute_cell, cells, workers=workers, tick=lambda place: bar.update(1))
-    return seconds_of([*bases, *cells])

@@ -21,7 +21,8 @@ from llm_experiments.baselines import bag_of_tokens_accuracy
 from llm_experiments.cells import Plan
 from llm_experiments.settings import EncodingSettings, PretrainSettings, TrainSettings
 from llm_experiments.tasks.language import LABELS, Label, Language
-from simulations.results import Row, write_json, write_rows
+from llm_experiments.tasks.language_claims import language_claims, language_notes
+from simulations.results import Claim, Row, read_json, write_json, write_rows
 from theory.preferences import bradley_terry_loss
 
 SPLITS = ("train", "seen_forms", "unseen_forms")
@@ -75,7 +76,8 @@ CONDITIONS = (
 QUICK = (Condition(clusters=1),)
 
 
-def plan(*, quick: bool = False) -> Plan:
+def plan(data: None = None, *, quick: bool = False) -> Plan:
+    """Language models and cells by folder name; no data files are needed."""
     language = Language(groups=2, words=8, traits=16) if quick else Language()
     pretrain = PRETRAIN if not quick else PretrainSettings(**{**asdict(PRETRAIN), "steps": 300})
     bases: dict[str, Row] = {}
@@ -110,7 +112,14 @@ def plan(*, quick: bool = False) -> Plan:
     return Plan(bases, cells)
 
 
-def make_base(folder: Path, config: Mapping[str, Any]) -> None:
+def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
+    """Claims and notes of a finished study."""
+    rows = plan.gather(folder)
+    alignment = {name: read_json(folder / "models" / name / "alignment.json") for name in plan.bases}
+    return language_claims(rows, alignment), language_notes(rows)
+
+
+def make_base(folder: Path, config: Mapping[str, Any], *, data: None = None) -> None:
     """Pretrain one language model, and measure how alike the rows of synonyms are in its output layer."""
     from llm_experiments.pretraining import pretrain
 
@@ -132,7 +141,7 @@ def row_alignment(policy: Any, tokenizer: Any, language: Language) -> Row:
     return {"within": float(within), "between": float(cosines[:half, half:].mean())}
 
 
-def compute_cell(folder: Path, config: Mapping[str, Any]) -> None:
+def compute_cell(folder: Path, config: Mapping[str, Any], *, data: None = None) -> None:
     """Train both kinds on the same pairs, score every split, keep every pair's scores."""
     from llm_experiments.encoding import encode_pairs
     from llm_experiments.models import load_reward_model

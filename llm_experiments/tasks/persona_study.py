@@ -34,7 +34,8 @@ from llm_experiments.tasks.persona import (
     sample_prompts,
     training_pairs,
 )
-from simulations.results import Row, write_json, write_rows
+from llm_experiments.tasks.persona_claims import persona_claims, persona_notes
+from simulations.results import Claim, Row, read_json, write_json, write_rows
 from simulations.statistics import cluster_means, wilson_interval
 from theory.preferences import PairRewards, absolute_margin, accuracy, bradley_terry_loss, normalised_margin, tie_rate
 
@@ -77,9 +78,10 @@ ARMS = (
 QUICK = (Arm("mistral", clusters=1),)
 
 
-def plan(persona: Path, *, quick: bool = False) -> Plan:
-    """Language models and cells by folder name. Configs hold the questions' hash, not their place."""
-    personas = read_personas(persona)
+def plan(data: Path, *, quick: bool = False) -> Plan:
+    """Language models and cells by folder name; `data` is the folder of question files, of which configs hold the hash
+    and not the place."""
+    personas = read_personas(data)
     digest = hashlib.sha256(repr(sorted(personas.items())).encode()).hexdigest()
     bases: dict[str, Row] = {}
     cells: dict[str, Row] = {}
@@ -108,14 +110,21 @@ def plan(persona: Path, *, quick: bool = False) -> Plan:
     return Plan(bases, cells)
 
 
-def make_base(folder: Path, config: Mapping[str, Any], *, persona: Path) -> None:
+def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
+    """Claims and notes of a finished study."""
+    rows = plan.gather(folder)
+    texts = {name: read_json(folder / "models" / name / "texts.json") for name in plan.bases}
+    return persona_claims(rows), persona_notes(rows, texts)
+
+
+def make_base(folder: Path, config: Mapping[str, Any], *, data: Path) -> None:
     """Pretrain one language model; count its texts' answer words, and check that it knows what they mean."""
     from llm_experiments.encoding import encode_pairs
     from llm_experiments.models import load_reward_model
     from llm_experiments.pretraining import pretrain
     from llm_experiments.scoring import score_pairs
 
-    personas = read_personas(persona)
+    personas = read_personas(data)
     texts = pretraining_texts(
         personas,
         evaluation_words=config["pretraining"] == "all_words",
@@ -133,7 +142,7 @@ def make_base(folder: Path, config: Mapping[str, Any], *, persona: Path) -> None
     write_json(folder / "texts.json", describe(texts, tokenizer) | {"meaning_known": known})
 
 
-def compute_cell(folder: Path, config: Mapping[str, Any], *, persona: Path) -> None:
+def compute_cell(folder: Path, config: Mapping[str, Any], *, data: Path) -> None:
     """Train both kinds on the same pairs, and reward every answer of every condition on training and test prompts."""
     from llm_experiments.encoding import encode_pairs
     from llm_experiments.models import load_reward_model
@@ -141,7 +150,7 @@ def compute_cell(folder: Path, config: Mapping[str, Any], *, persona: Path) -> N
     from llm_experiments.training import train_reward_model
 
     policy, tokenizer = load_base(str(folder.parents[1] / "models" / config["base"] / "model"))
-    questions = read_personas(persona)[EVALUATED]
+    questions = read_personas(data)[EVALUATED]
     train, test = sample_prompts(questions, config["label"], config["n_train"], config["n_test"], config["seed"])
     encoding = EncodingSettings(terminator="ensure" if config["terminator"] else "strip", max_length=0)
     pairs = encode_pairs(training_pairs(train, config["seed"]), tokenizer, encoding)[0]

@@ -58,7 +58,7 @@ def pilot(folder: Path, persona: Path | None = None) -> list[Row]:
     """One row per study, what is trained, kind and rate: training loss (nats, mean) and accuracy (least)."""
     studies = {"language": (language_study.make_base, language_study.compute_cell, *language_grid())}
     if persona is not None:
-        works = (partial(work, persona=persona) for work in (persona_study.make_base, persona_study.compute_cell))
+        works = (partial(work, data=persona) for work in (persona_study.make_base, persona_study.compute_cell))
         studies["persona"] = (*works, *persona_grid(persona))
     table = []
     for name, (make_base, compute_cell, bases, cells) in studies.items():

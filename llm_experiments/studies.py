@@ -1,0 +1,112 @@
+"""Studies: a table or figure of a paper as a grid of independent runs, and the claims that are read off its rows.
+
+    rewardgap study persona --scale small --output runs/study/persona
+
+A study is a module of `llm_experiments.tasks` with four functions:
+
+    plan(data, quick=...)                    language models and cells, folder name -> config
+    make_base(folder, config, data=...)      one language model
+    compute_cell(folder, config, data=...)   one cell, down to its rows.jsonl
+    claims(folder, plan)                     claims and notes, from what the cells have stored
+
+A cell that is finished is not computed again, so a study that was killed goes on where it stopped.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+from llm_experiments.cells import compute_plan
+from simulations.results import (
+    Claim,
+    Row,
+    UserError,
+    finish_run,
+    open_run,
+    provenance,
+    read_json,
+    write_json,
+    write_rows,
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """`module` computes it; `needs` is the folder of the data files that it reads, if any."""
+
+    summary: str
+    source: str
+    module: str
+    needs: str = ""
+
+
+STUDIES = {
+    "language": Study(
+        "the synonym language: words change, meaning does not (rung 1 of `reproduce`)",
+        "after Razin et al. 2025, section 5.1; no published numbers",
+        "llm_experiments.tasks.language_study",
+    ),
+    "persona": Study(
+        "controlled token shift on the Persona questions, with the controls nobody ran (rung 2 of `reproduce`)",
+        "Razin et al. 2025, section 5.1",
+        "llm_experiments.tasks.persona_study",
+        needs="persona",
+    ),
+    "hamiltonian": Study(
+        "verifying Hamiltonian cycles without generating them",
+        "Razin et al. 2025, section 3.2",
+        "llm_experiments.tasks.hamiltonian_study",
+    ),
+}
+
+
+def compute_study(
+    name: str,
+    folder: Path,
+    data: Path | None = None,
+    *,
+    quick: bool = False,
+    workers: int | None = None,
+    progress: bool = True,
+) -> tuple[list[Claim], list[str], float]:
+    """Claims, notes and seconds of computing; whatever is not there yet is computed into `folder`.
+
+    Args:
+        data: the folder that the study `needs`.
+        workers: processes; as many as there are cores unless given.
+    """
+    module = import_module(STUDIES[name].module)
+    plan = module.plan(data, quick=quick)
+    works = (partial(work, data=data) for work in (module.make_base, module.compute_cell))
+    seconds = compute_plan(name, folder, plan, *works, workers=workers, progress=progress)
+    write_rows(folder / "rows.jsonl", plan.gather(folder))
+    return *module.claims(folder, plan), seconds
+
+
+def run_study(
+    name: str, folder: Path, data: Path | None = None, *, quick: bool = False, workers: int | None = None
+) -> Row:
+    """The study in a folder of its own; its summary as stored, with claims, notes and seconds of computing.
+
+    Raises:
+        UserError: its data are not there, or `folder` holds another run.
+    """
+    study = STUDIES[name]
+    if study.needs:
+        data = (data or Path("data")) / study.needs
+        if not data.is_dir():
+            raise UserError(f"{data}: no such folder; study {name} needs it (`make data` fetches what is public)")
+    open_run(folder, {"command": "study", "name": name, "quick": quick})
+    claims, notes, seconds = compute_study(name, folder, data, quick=quick, workers=workers)
+    summary = {
+        "study": name,
+        "source": study.source,
+        "claims": [claim.to_row() for claim in claims],
+        "notes": notes,
+        "seconds": seconds,
+        "provenance": provenance(quick=quick),
+    }
+    write_json(folder / "summary.json", summary)
+    finish_run(folder)
+    return read_json(folder / "summary.json")

@@ -1,0 +1,170 @@
+"""Hamiltonian cycles: a task whose answers are easy to check and hard to find (Razin et al. 2025, section 3.2).
+
+A graph of ten vertices holds a planted cycle through all of them, and every other edge with probability 0.2. The prompt
+lists vertices and edges in the published notation; the chosen response is the planted cycle, the rejected one an order
+of the vertices that is no cycle of the graph. Published are negatives drawn at random, which miss six of ten edges on
+average; here two harder kinds stand beside them, so that an accuracy says how much of the graph was read.
+
+A small model has to be taught the notation. Its pretraining texts show, under a marker of their own, walks along edges
+(so that it knows what an edge is) and orders of all vertices at random (so that it answers in the right format, without
+knowing what a cycle is). Graphs are drawn anew everywhere; none occurs twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal, get_args
+
+import numpy as np
+
+from llm_experiments.pairs import Pair
+
+VERTICES = 10
+EDGE_PROBABILITY = 0.2
+SEPARATOR, EDGE = " <sep> ", " <edge_sep> "
+ORDER, WALK = "<order>", "<walk>"  # what is asked for: all vertices in some order, or a walk along edges
+
+Negative = Literal["random", "one_swap", "near_cycle"]
+NEGATIVES: tuple[Negative, ...] = get_args(Negative)
+Order = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Edges as (smaller, larger), in the order in which the prompt lists them, and the planted cycle."""
+
+    edges: tuple[tuple[int, int], ...]
+    planted: Order
+
+    @cached_property
+    def edge_set(self) -> frozenset[tuple[int, int]]:
+        return frozenset(self.edges)
+
+    def joined(self, a: int, b: int) -> bool:
+        return (min(a, b), max(a, b)) in self.edge_set
+
+    def missing(self, order: Order) -> int:
+        """How many of the closed order's steps are no edges."""
+        return sum(not self.joined(a, b) for a, b in pairwise((*order, order[0])))
+
+    def is_cycle(self, order: Sequence[int]) -> bool:
+        """Whether `order` visits every vertex once along edges and closes: the oracle."""
+        return is_order(order) and self.missing(tuple(order)) == 0
+
+    def cycles(self) -> list[Order]:
+        """Every correct response: all starts, both directions."""
+        neighbours = {v: [u for u in range(VERTICES) if self.joined(u, v)] for v in range(VERTICES)}
+        found: list[Order] = []
+
+        def extend(path: list[int]) -> None:
+            if len(path) == VERTICES:
+                if path[0] in neighbours[path[-1]]:
+                    found.append(tuple(path))
+                return
+            for vertex in neighbours[path[-1]]:
+                if vertex not in path:
+                    extend([*path, vertex])
+
+        for start in range(VERTICES):
+            extend([start])
+        return found
+
+    def prompt(self, ask: str = ORDER) -> str:
+        edges = SEPARATOR.join(f"{a}{EDGE}{b}" for a, b in self.edges)
+        return f"{SEPARATOR.join(map(str, range(VERTICES)))} \n {edges} {ask} "
+
+
+def is_order(order: Sequence[int]) -> bool:
+    """Whether every vertex stands there exactly once."""
+    return sorted(order) == list(range(VERTICES))
+
+
+def draw_graph(random: np.random.Generator) -> Graph:
+    planted = tuple(int(v) for v in random.permutation(VERTICES))
+    cycle = {(min(a, b), max(a, b)) for a, b in pairwise((*planted, planted[0]))}
+    others = [(a, b) for a in range(VERTICES) for b in range(a + 1, VERTICES) if (a, b) not in cycle]
+    kept = [edge for edge, value in zip(others, random.random(len(others)), strict=True) if value < EDGE_PROBABILITY]
+    edges = sorted(cycle) + kept
+    return Graph(tuple(edges[i] for i in random.permutation(len(edges))), planted)
+
+
+def negative(graph: Graph, kind: Negative, random: np.random.Generator) -> Order | None:
+    """An order that is no cycle: drawn at random (as published), the planted cycle with two vertices exchanged, or an
+    order with all steps but one along edges; None where this graph has none (or none was found)."""
+    if kind == "random":
+        for _ in range(10):
+            order = tuple(int(v) for v in random.permutation(VERTICES))
+            if not graph.is_cycle(order):
+                return order
+        return None
+    if kind == "one_swap":
+        places = [(i, j) for i in range(VERTICES) for j in range(i + 1, VERTICES)]
+        for index in random.permutation(len(places)):
+            order = list(graph.planted)
+            i, j = places[index]
+            order[i], order[j] = order[j], order[i]
+            if not graph.is_cycle(order):
+                return tuple(order)
+        return None
+    return _near_cycle(graph, random)
+
+
+def _near_cycle(graph: Graph, random: np.random.Generator) -> Order | None:
+    """Turn a stretch of the planted cycle round: two steps change; kept where exactly one of them leaves the graph."""
+    places = [(i, j) for i in range(VERTICES) for j in range(i + 2, VERTICES + 1) if j - i < VERTICES - 1]
+    for index in random.permutation(len(places)):
+        i, j = places[index]
+        order = graph.planted[:i] + graph.planted[i:j][::-1] + graph.planted[j:]
+        if graph.missing(order) == 1:
+            return order
+    return None
+
+
+def response(order: Sequence[int]) -> str:
+    return SEPARATOR.join(map(str, order))
+
+
+def read_response(text: str) -> list[int] | None:
+    """The vertices of a generated text, None where it is not in the format; spaces do not matter."""
+    parts = [part.strip() for part in text.split(SEPARATOR.strip())]
+    return [int(part) for part in parts] if all(part.isascii() and part.isdigit() for part in parts) else None
+
+
+def pairs(graphs: Sequence[Graph], kind: Negative, seed: int) -> list[Pair]:
+    """The planted cycle against one negative per graph; graphs that have none of the kind are left out."""
+    made = []
+    for number, graph in enumerate(graphs):
+        order = negative(graph, kind, np.random.default_rng([seed, number, NEGATIVES.index(kind)]))
+        if order is not None:
+            made.append(Pair(f"{kind}/{number}", kind, graph.prompt(), response(graph.planted), response(order)))
+    return made
+
+
+def draw_graphs(count: int, seed: int) -> list[Graph]:
+    return [draw_graph(np.random.default_rng([seed, number])) for number in range(count)]
+
+
+def pretraining_texts(count: int, seed: int, *, cycles: bool = False) -> list[str]:
+    """One text per graph: half show an order of all vertices at random, half a walk along edges.
+
+    Args:
+        cycles: show planted cycles in place of random orders (the positive control: a model that can generate them).
+    """
+    texts = []
+    for number in range(count):
+        random = np.random.default_rng([seed, number, 7])
+        graph = draw_graph(random)
+        if number % 2:
+            texts.append(graph.prompt(WALK) + response(_walk(graph, random)))
+        else:
+            order = graph.planted if cycles else tuple(int(v) for v in random.permutation(VERTICES))
+            texts.append(graph.prompt(ORDER) + response(order))
+    return texts
+
+
+def _walk(graph: Graph, random: np.random.Generator) -> Order:
+    walk = [int(random.integers(VERTICES))]
+    while len(walk) < VERTICES:
+        walk.append(int(random.choice([u for u in range(VERTICES) if graph.joined(u, walk[-1])])))
+    return tuple(walk)

@@ -1,0 +1,210 @@
+"""Verifying without generating: reward models on Hamiltonian cycles (Razin et al. 2025, section 3.2), made small.
+
+As published: graphs of ten vertices, the planted cycle against an order drawn at random, 1000 training and 200 test
+graphs, beta 0.01, terminator in the response. Not as published: the language model is small and made here, negatives
+come in two harder kinds as well, explicit models stand beside the implicit ones, and the probability of generating a
+correct response is computed exactly (all cycles of a graph enumerated) beside the share of correct samples.
+
+A cell says "cannot generate the format" where fewer than half of the samples are orders of all vertices: its zero
+success would say nothing about cycles. The positive control is the same model pretrained on cycles.
+
+The unit of evidence is the cluster: a training seed with training and test graphs of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from llm_experiments.cells import Plan
+from llm_experiments.settings import EncodingSettings, PretrainSettings, TrainSettings
+from llm_experiments.tasks.hamiltonian import (
+    NEGATIVES,
+    Graph,
+    Negative,
+    draw_graphs,
+    is_order,
+    pairs,
+    pretraining_texts,
+    read_response,
+    response,
+)
+from llm_experiments.tasks.hamiltonian_claims import hamiltonian_claims, hamiltonian_notes
+from llm_experiments.tasks.language_study import load_base
+from simulations.results import Claim, Row, read_json, read_rows, write_json, write_rows
+from simulations.statistics import wilson_interval
+
+BETA = 0.01  # as published
+TRAIN = TrainSettings(
+    max_steps=200, per_device_train_batch_size=16, lr_scheduler_type="linear", max_grad_norm=1.0, logging_steps=50
+)
+LEARNING_RATES = {"explicit": 1e-3, "implicit": 1e-3}
+PRETRAIN = PretrainSettings(
+    hidden=64, layers=3, heads=4, tokenizer="word", block=256, max_positions=256, steps=3000, batch_size=32
+)
+TEXTS = 60_000
+N_TRAIN, N_TEST = 1000, 200
+SAMPLES = 2  # per test graph
+ENUMERATED = 30  # test graphs whose cycles are all scored
+ENCODING = EncodingSettings(terminator="ensure", max_length=0)
+TEST_SEED = 10_000  # test graphs of seed s are those of TEST_SEED + s
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training; `negatives` are those of the training pairs."""
+
+    name: str
+    negatives: Negative = "random"
+    clusters: int = 6
+
+
+ARMS = (Arm("published"), Arm("near-cycle", negatives="near_cycle"))
+QUICK = (Arm("published", clusters=1),)
+CONTROL = "cycles"  # pretrained on cycles
+
+
+def plan(data: Path | None = None, *, quick: bool = False) -> Plan:
+    """Language models and cells by folder name; no data files are needed."""
+    settings = asdict(PRETRAIN) | ({"steps": 60, "hidden": 32, "layers": 2} if quick else {})
+    texts = 2000 if quick else TEXTS
+    bases: dict[str, Row] = {
+        name: {"texts": texts, "cycles": name == CONTROL, "settings": settings} for name in ("orders", CONTROL)
+    }
+    cells: dict[str, Row] = {}
+    for arm in QUICK if quick else ARMS:
+        for seed in range(arm.clusters):
+            cells[f"{arm.name}/{seed}"] = {
+                "cell": arm.name,
+                "negatives": arm.negatives,
+                "seed": seed,
+                "base": "orders",
+                "n_train": 64 if quick else N_TRAIN,
+                "n_test": 8 if quick else N_TEST,
+                "enumerated": 2 if quick else ENUMERATED,
+                "training": asdict(TRAIN) | {"seed": seed} | ({"max_steps": 4} if quick else {}),
+                "learning_rates": LEARNING_RATES,
+                "beta": BETA,
+            }
+    return Plan(bases, cells)
+
+
+def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
+    """Claims and notes of a finished study."""
+    generation = [row for name in plan.cells for row in read_rows(folder / name / "generation.jsonl")]
+    bases = {name: read_json(folder / "models" / name / "generation.json") for name in plan.bases}
+    rows = plan.gather(folder)
+    write_rows(folder / "generation.jsonl", generation)
+    return hamiltonian_claims(rows, generation), hamiltonian_notes(rows, generation, bases, BETA)
+
+
+def make_base(folder: Path, config: Mapping[str, Any], *, data: Path | None = None) -> None:
+    """Pretrain one language model and let it generate: the reference, and the control, before any preference."""
+    from llm_experiments.pretraining import pretrain
+
+    settings = PretrainSettings(**config["settings"])
+    texts = pretraining_texts(config["texts"], settings.seed, cycles=config["cycles"])
+    pretrain(texts, "mistral", folder / "model", settings, progress=False)
+    policy, tokenizer = load_base(str(folder / "model"))
+    graphs = draw_graphs(20 if len(texts) < TEXTS else N_TEST, TEST_SEED - 1)
+    write_json(folder / "generation.json", sample(policy, tokenizer, graphs, seed=0))
+
+
+def compute_cell(folder: Path, config: Mapping[str, Any], *, data: Path | None = None) -> None:
+    """Train both kinds on the same pairs; accuracy on every kind of negative; what the policies generate."""
+    from llm_experiments.encoding import encode_pairs
+    from llm_experiments.models import load_reward_model
+    from llm_experiments.scoring import score_pairs, summarise
+    from llm_experiments.training import train_reward_model
+
+    policy, tokenizer = load_base(str(folder.parents[1] / "models" / config["base"] / "model"))
+    seed, beta = config["seed"], config["beta"]
+    test = draw_graphs(config["n_test"], TEST_SEED + seed)
+    sets = {("train", config["negatives"]): pairs(draw_graphs(config["n_train"], seed), config["negatives"], seed)}
+    sets |= {("test", kind): pairs(test, kind, TEST_SEED + seed) for kind in NEGATIVES}
+    encoded = {name: encode_pairs(some, tokenizer, ENCODING)[0] for name, some in sets.items()}
+    train = encoded["train", config["negatives"]]
+    about = {"cell": config["cell"], "trained_on": config["negatives"], "seed": seed}
+    rows: list[Row] = []
+    generated = [about | {"policy": "reference"} | _generation(policy, tokenizer, test, config, seed)]
+    for kind, learning_rate in config["learning_rates"].items():
+        settings = TrainSettings(**{**config["training"], "learning_rate": learning_rate})
+        model = load_reward_model(policy, kind, beta=beta, device="cpu", seed=settings.seed)
+        train_reward_model(model, train, settings)
+        for (split, negatives), some in encoded.items():
+            scores = score_pairs(model, some, batch_size=64)
+            write_rows(folder / "scores" / f"{kind}_{split}_{negatives}.jsonl", scores)
+            summary = summarise(scores)
+            margins = [row["scores_chosen"] - row["scores_rejected"] for row in scores]
+            rows.append(
+                about
+                | {"kind": kind, "split": split, "negatives": negatives}
+                | {key: summary[key] for key in ("n", "accuracy", "tie_rate", "normalised_margin")}
+                | {"least_margin": min(margins), "median_margin": float(np.median(margins))}
+            )
+        if kind == "implicit":
+            generated.append(about | {"policy": "implicit"} | _generation(model.policy, tokenizer, test, config, seed))
+    write_rows(folder / "generation.jsonl", generated)
+    write_rows(folder / "rows.jsonl", rows)
+
+
+def _generation(policy: Any, tokenizer: Any, graphs: Sequence[Graph], config: Mapping[str, Any], seed: int) -> Row:
+    some = graphs[: config["enumerated"]]
+    masses = [log_correct_probability(policy, tokenizer, graph) for graph in some]
+    return sample(policy, tokenizer, graphs, seed) | {
+        "enumerated": len(some),
+        "log_probability_correct": [float(value) for value in masses],
+        "chance": float(np.mean([len(graph.cycles()) / 3_628_800 for graph in graphs])),
+    }
+
+
+@torch.no_grad()
+def sample(policy: Any, tokenizer: Any, graphs: Sequence[Graph], seed: int) -> Row:
+    """Responses sampled at temperature 1, as published: how many are orders of all vertices, how many are cycles."""
+    policy.eval()
+    texts = [graph.prompt() for graph in graphs for _ in range(SAMPLES)]
+    owners = [graph for graph in graphs for _ in range(SAMPLES)]
+    tokenizer.padding_side = "left"
+    orders = cycles = 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for start in range(0, len(texts), 64):
+            batch = tokenizer(texts[start : start + 64], return_tensors="pt", padding=True)
+            batch.pop("token_type_ids", None)
+            out = policy.generate(
+                **batch, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=24,
+                pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+            )  # fmt: skip
+            for graph, ids in zip(owners[start : start + 64], out[:, batch["input_ids"].shape[1] :], strict=False):
+                order = read_response(tokenizer.decode(ids, skip_special_tokens=True))
+                orders += order is not None and is_order(order)
+                cycles += order is not None and graph.is_cycle(order)
+    tokenizer.padding_side = "right"
+    n = len(texts)
+    return {
+        "samples": n,
+        "orders": orders,
+        "cycles": cycles,
+        "order_share": asdict(wilson_interval(orders, n)),
+        "cycle_share": asdict(wilson_interval(cycles, n)),
+    }
+
+
+@torch.no_grad()
+def log_correct_probability(policy: Any, tokenizer: Any, graph: Graph) -> float:
+    """ln of the probability that a sampled response, terminator included, is a cycle: the sum over all of them."""
+    prompt = tokenizer(graph.prompt())["input_ids"]
+    cycles = graph.cycles()
+    answers = [
+        [*tokenizer(response(order), add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] for order in cycles
+    ]
+    totals = []
+    for at in range(0, len(answers), 256):
+        ids = torch.tensor(answers[at : at + 256])
+        full = torch.cat([torch.tensor([prompt]).expand(len(ids), -1), ids], 1)
+        logits = policy(full, use_cache=False).logits[:, len(prompt) - 1 : -1].double()
+        totals.append(logits.log_softmax(-1).gather(-1, ids[..., None])[..., 0].sum(-1))
+    return float(torch.logsumexp(torch.cat(totals), 0))

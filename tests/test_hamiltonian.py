@@ -1,0 +1,153 @@
+"""Hamiltonian cycles: the oracle, the negatives and the exact probability of a correct sample, each another way."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_experiments.tasks.hamiltonian import (
+    NEGATIVES,
+    VERTICES,
+    Graph,
+    draw_graph,
+    draw_graphs,
+    is_order,
+    negative,
+    pairs,
+    pretraining_texts,
+    read_response,
+    response,
+)
+
+seeds = st.integers(0, 2**32)
+
+
+@given(seeds)
+def test_the_planted_cycle_is_one_from_every_start_and_in_both_directions(seed):
+    graph = draw_graph(np.random.default_rng(seed))
+    for start in range(VERTICES):
+        turned = graph.planted[start:] + graph.planted[:start]
+        assert graph.is_cycle(turned)
+        assert graph.is_cycle(turned[::-1])
+    assert len(graph.edges) == len(set(graph.edges))
+    assert all(a < b for a, b in graph.edges)
+
+
+def test_there_are_as_many_cycles_as_a_count_by_subsets_finds():
+    """Held and Karp's recursion: paths from vertex 0 by the set they have visited and where they end."""
+    for graph in draw_graphs(30, 3):
+        paths = {(1, 0): 1}
+        for _ in range(VERTICES - 1):
+            longer: dict[tuple[int, int], int] = {}
+            for (visited, end), count in paths.items():
+                for vertex in range(VERTICES):
+                    if graph.joined(vertex, end) and not visited >> vertex & 1:
+                        key = (visited | 1 << vertex, vertex)
+                        longer[key] = longer.get(key, 0) + count
+            paths = longer
+        closed = sum(count for (_, end), count in paths.items() if graph.joined(end, 0))
+        cycles = graph.cycles()
+        assert len(cycles) == len(set(cycles)) == VERTICES * closed
+        assert all(graph.is_cycle(cycle) for cycle in cycles)
+
+
+@given(seeds, st.sampled_from(NEGATIVES))
+def test_negatives_are_orders_and_no_cycles(seed, kind):
+    random = np.random.default_rng(seed)
+    graph = draw_graph(random)
+    order = negative(graph, kind, random)
+    if order is not None:
+        assert is_order(order)
+        assert not graph.is_cycle(order)
+        if kind == "near_cycle":
+            assert graph.missing(order) == 1
+        if kind == "one_swap":
+            assert sum(a != b for a, b in zip(order, graph.planted, strict=True)) == 2
+
+
+def test_an_order_that_repeats_a_vertex_or_leaves_an_edge_is_no_cycle():
+    ring = tuple(range(VERTICES))
+    graph = Graph(tuple((min(a, b), max(a, b)) for a, b in pairwise((*ring, 0))), ring)
+    assert graph.is_cycle(ring)
+    assert not graph.is_cycle((0, 0, *ring[2:]))
+    assert not graph.is_cycle(ring[:-1])
+    assert not graph.is_cycle((1, 0, *ring[2:]))
+    assert sorted(graph.cycles()) == sorted(
+        [ring[i:] + ring[:i] for i in ring] + [(ring[i:] + ring[:i])[::-1] for i in ring]
+    )
+
+
+@given(seeds)
+def test_a_response_is_read_back_with_or_without_spaces(seed):
+    order = tuple(np.random.default_rng(seed).permutation(VERTICES).tolist())
+    assert read_response(response(order)) == list(order) == read_response(response(order).replace(" ", ""))
+    assert read_response(response(order) + " <sep> ") is None
+    assert read_response("") is None
+    assert read_response("1 <sep> ² <sep> 3") is None
+
+
+def test_pairs_share_the_prompt_and_training_graphs_are_not_test_graphs():
+    train, test = draw_graphs(20, 0), draw_graphs(20, 10_000)
+    assert not {g.edges for g in train} & {g.edges for g in test}
+    for pair in pairs(train, "random", 0):
+        assert pair.chosen != pair.rejected
+        assert pair.prompt.count("<edge_sep>") >= VERTICES
+    assert pairs(train, "random", 0) == pairs(train, "random", 0)
+
+
+def test_pretraining_texts_show_cycles_only_to_the_control():
+    def share(*, cycles: bool) -> float:
+        found = []
+        for number, text in enumerate(pretraining_texts(200, 0, cycles=cycles)):
+            prompt, _, answer = text.rpartition("> " if number % 2 else "<order> ")
+            if number % 2 == 0:
+                edges = prompt.split("\n")[1].split("<sep>")
+                known = {tuple(int(v) for v in edge.replace("<edge_sep>", " ").split()[:2]) for edge in edges}
+                found.append(Graph(tuple(known), ()).is_cycle(read_response(answer)))
+        return float(np.mean(found))
+
+    assert share(cycles=True) == 1
+    assert share(cycles=False) == 0
+
+
+@pytest.mark.integration
+def test_the_probability_of_a_correct_sample_is_the_sum_over_all_cycles(tmp_path):
+    """Against one forward pass per token and response."""
+    import torch
+
+    from llm_experiments.pretraining import pretrain
+    from llm_experiments.settings import PretrainSettings
+    from llm_experiments.tasks.hamiltonian_study import log_correct_probability
+    from llm_experiments.tasks.language_study import load_base
+
+    settings = PretrainSettings(hidden=16, layers=1, heads=2, tokenizer="word", block=256, max_positions=256, steps=2)
+    pretrain(pretraining_texts(64, 0), "mistral", tmp_path / "model", settings, progress=False)
+    policy, tokenizer = load_base(str(tmp_path / "model"))
+    graph = draw_graphs(1, 1)[0]
+    prompt = tokenizer(graph.prompt())["input_ids"]
+    total = 0.0
+    with torch.no_grad():
+        for cycle in graph.cycles():  # token by token, each from its own forward pass
+            ids, log = list(prompt), 0.0
+            answer = tokenizer(response(cycle), add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+            for token in answer:
+                log += float(policy(torch.tensor([ids])).logits[0, -1].double().log_softmax(-1)[token])
+                ids.append(token)
+            total += np.exp(log)
+    assert np.exp(log_correct_probability(policy, tokenizer, graph)) == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.integration
+def test_the_study_runs_small_and_is_not_computed_twice(tmp_path, capsys):
+    import rewardgap
+
+    arguments = ["study", "hamiltonian", "--quick", "--jobs", "1", "--output", str(tmp_path / "run")]
+    assert rewardgap.main(arguments) in (0, 3)
+    stamp = (tmp_path / "run/published/0/done.json").stat().st_mtime_ns
+    first = capsys.readouterr().out
+    assert "Theorem 1" in first
+    assert "positive control" in first
+    assert rewardgap.main(arguments) in (0, 3)
+    assert (tmp_path / "run/published/0/done.json").stat().st_mtime_ns == stamp
