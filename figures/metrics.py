@@ -5,16 +5,45 @@ from typing import Any
 
 from figures.table import number
 
-COLUMNS = ("pairs", "accuracy", "95 % interval", "ties", "|margin|", "calibration error", "longest", "shortest")
+COLUMNS = ("pairs", "accuracy", "95 % interval", "ties", "|margin|", "normalised", "ECE", "Brier")
+BASELINES = ("longest", "shortest", "bag of tokens", "token overlap")
+UNKNOWN = "unknown"
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """The table of metrics.json. |margin| is in units of the rewards' spread; the last two columns are what picking
-    the longest or the shortest response would score."""
-    lines: list[Sequence[str]] = [("", *COLUMNS)]
+    """The table of metrics.json: a line per source of pairs, per subset, and for the pairs that share nothing with
+    training where others do. |margin| is the mean absolute one, then in units of the rewards' spread; the last
+    columns are the accuracies of rules that read no prompt."""
+    lines: list[Sequence[str]] = [("", *COLUMNS, *BASELINES)]
     for name, row in metrics.items():
         lines.append((name, *_cells(row)))
+        if "unshared" in row:
+            lines.append(("  sharing nothing with training", *_cells(row["unshared"])))
         lines += [(f"  {subset or '(none)'}", *_cells(part)) for subset, part in row.get("subsets", {}).items()]
+    note = "unknown: training pairs unknown; name them with --train_pairs FILE"
+    return _aligned(lines) + (f"\n{note}" if any(UNKNOWN in line for line in lines) else "")
+
+
+def comparisons_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
+    """Model against model, a line per two of them and source of pairs: the difference of their accuracies with its 95 %
+    interval, prompts on which either did better, the exact p-value, and the same corrected for all lines together."""
+    heads = ("pairs", "prompts", "accuracies", "difference", "95 % interval", "better on", "p (McNemar)", "p (Holm)")
+    lines: list[Sequence[str]] = [("", *heads)]
+    for row in comparisons:
+        limits = (row["low"], row["high"])
+        lines.append(
+            (
+                f"{row['source']}: {row['first']} against {row['second']}",
+                str(row["pairs"]),
+                str(row["prompts"]),
+                f"{row['first_accuracy']:.3f} and {row['second_accuracy']:.3f}",
+                f"{row['difference']:+.3f}",
+                "-" if None in limits else "{:+.3f} to {:+.3f}".format(*limits),
+                f"{row['first_better']} and {row['second_better']}",
+                f"{row['p_value']:.3g}",
+                f"{row['p_holm']:.3g}",
+            )
+        )
     return _aligned(lines)
 
 
@@ -58,8 +87,9 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    values = [row[name] for name in ("tie_rate", "normalised_margin", "ece")]
-    values += [row.get(name) for name in ("baseline_longest", "baseline_shortest")]
+    values = [row[name] for name in ("tie_rate", "absolute_margin", "normalised_margin", "ece", "brier")]
+    rules = [row["baselines"][name.replace(" ", "_")] for name in BASELINES]
     limits = (row["low"], row["high"])  # null for a single prompt, which says nothing about others
     interval = "-" if None in limits else "{:.3f} to {:.3f}".format(*limits)
-    return (str(row["n"]), f"{row['accuracy']:.3f}", interval, *map(number, values))
+    accuracies = [UNKNOWN if rule is None else f"{rule['accuracy']:.3f}" for rule in rules]
+    return (str(row["n"]), f"{row['accuracy']:.3f}", interval, *map(number, values), *accuracies)

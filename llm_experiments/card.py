@@ -4,11 +4,13 @@ The loading snippet reads the first stored probe, so whoever runs it sees the re
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_experiments.audit import Audit
+from llm_experiments.baselines import BASELINES
+from llm_experiments.inputs import Source
 from simulations.results import Row, write_text
 
 REWARD = {
@@ -30,13 +32,13 @@ def log_probability(model):
 
 
 def write_card(
-    folder: Path, manifest: Mapping[str, Any], metrics: Mapping[str, Row], audits: Mapping[str, Audit], *, dtype: str
+    folder: Path, manifest: Mapping[str, Any], metrics: Mapping[str, Row], inputs: Mapping[str, Source], *, dtype: str
 ) -> Path:
     """Write README.md into the folder of a saved model.
 
     Args:
         manifest: what is in its rewardgap.json.
-        metrics, audits: by source of pairs, the training pairs first.
+        metrics, inputs: by source of pairs, the training pairs first.
     """
     kind, head = manifest["kind"], _front_matter(manifest)
     read = f", read at `{manifest['pooling']}`" if kind == "explicit" else ""
@@ -47,10 +49,12 @@ def write_card(
         f"`{manifest.get('pairs', '')}` with [rewardgap](https://arxiv.org/abs/2507.07981).",
         "## Numbers",
         _numbers(metrics),
-        "Accuracy with its 95 % interval; a tie counts one half; the margin is in units of the rewards' spread. The "
-        "first line is of the pairs that it was trained on.",
+        "Accuracy with its 95 % interval over prompts; a tie counts one half; the margin is in units of the rewards' "
+        "spread. The first line is of the pairs that it was trained on. The last four columns are rules that read no "
+        "prompt, which a reward model must beat: the longest response wins, the shortest one, a bag of tokens fitted "
+        "to the training pairs, the overlap of tokens with the training responses.",
         "## Data",
-        *(f"`{name}`\n\n```\n{audit}\n```" for name, audit in audits.items()),
+        *(f"`{name}`\n\n```\n{source}\n```" for name, source in inputs.items()),
         "## Loading",
         "Without rewardgap; prints the reward of the first chosen response that it was trained on:",
         f"```python\n{snippet(folder, manifest, dtype)}```",
@@ -130,14 +134,30 @@ def _front_matter(manifest: Mapping[str, Any]) -> str:
 
 
 def _numbers(metrics: Mapping[str, Row]) -> str:
-    lines = ["| pairs | n | accuracy | ties | margin |", "|---|---|---|---|---|"]
+    rules = [name.replace("_", " ") for name in BASELINES]
+    heads = ["pairs", "n", "accuracy", "ties", "margin", "ECE", "Brier", *rules]
+    lines = [_line(heads), _line(["---"] * len(heads))]
     for name, row in metrics.items():
-        margin = row.get("normalised_margin")
-        lines.append(
-            f"| {name.replace('|', chr(92) + '|')} | {row['n']} | {row['accuracy']:.3f} ({row['low']:.3f} to "
-            f"{row['high']:.3f}) | {row['tie_rate']:.3f} | {'' if margin is None else f'{margin:.3f}'} |"
-        )
+        parts = {name: row, **{f"{name}, {part or '(none)'}": one for part, one in row.get("subsets", {}).items()}}
+        if "unshared" in row:
+            parts[f"{name}, sharing nothing with training"] = row["unshared"]
+        lines += [_line([part.replace("|", "\\|"), *_cells(one)]) for part, one in parts.items()]
     return "\n".join(lines)
+
+
+def _cells(row: Row) -> list[str]:
+    limits = "" if math.isnan(row["low"]) else f" ({row['low']:.3f} to {row['high']:.3f})"
+    numbers = [row["tie_rate"], row["normalised_margin"], row["ece"], row["brier"]]
+    numbers += [(row["baselines"][name] or {}).get("accuracy") for name in BASELINES]
+    return [
+        str(row["n"]),
+        f"{row['accuracy']:.3f}{limits}",
+        *("unknown" if value is None else f"{value:.3f}" for value in numbers),
+    ]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _warnings(manifest: Mapping[str, Any]) -> Sequence[str]:

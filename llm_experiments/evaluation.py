@@ -8,13 +8,15 @@ probability sigma(m), Bradley and Terry's; of a generative model m is the differ
 that exactly one of two answers is right, P(the first is) = sigma(that difference).
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+from llm_experiments.baselines import BASELINES, TIES
 from simulations.results import Row, UserError
 from simulations.statistics import clustered_wilson_interval
 from theory.preferences import (
@@ -30,8 +32,6 @@ from theory.preferences import (
 TIE_TOLERANCE = 1e-5
 BINS = 10  # of equal width, over confidences from 1/2 to 1
 
-Baselines = Mapping[str, PairRewards]
-
 
 def pair_rewards(rows: Sequence[Row]) -> PairRewards:
     """The rewards in score rows as arrays.
@@ -46,35 +46,46 @@ def pair_rewards(rows: Sequence[Row]) -> PairRewards:
 
 def pair_results(rows: Sequence[Row], tie_tolerance: float = TIE_TOLERANCE) -> Float[np.ndarray, " pairs"]:
     """1 where a pair is ranked right, 0.5 for a tie, 0 where it is ranked wrong."""
-    margin = pair_rewards(rows).margin
-    return np.where(np.abs(margin) <= tie_tolerance, 0.5, (margin > 0).astype(float))
+    return _results(pair_rewards(rows), tie_tolerance)
 
 
-def summarise(
-    rows: Sequence[Row], *, tie_tolerance: float = TIE_TOLERANCE, baselines: Baselines | None = None
-) -> dict[str, Any]:
+def summarise(rows: Sequence[Row], *, tie_tolerance: float = TIE_TOLERANCE) -> dict[str, Any]:
     """Everything about one model on one set of pairs, as one JSON object.
 
-    Args:
-        baselines: rewards of the same pairs in the same order under something that a reward model must beat; the
-            length of the response is always among them.
+    Rows that say what their pair shares with the training pairs (`shared`) add `overlap`, the number of pairs by what
+    they share, and `unshared`, the numbers of the pairs that share nothing, where there are both.
     """
     pair_rewards(rows)  # whatever is wrong with them is said first
-    known = {**length_baselines(rows), **(baselines or {})}
-    summary = _summary(rows, known, tie_tolerance)
+    summary = _summary(rows, tie_tolerance)
     summary["calibration"] = calibration_bins(bradley_terry_probability(stated_rewards(rows)))
+    if all("shared" in row for row in rows):
+        counts = Counter(name for row in rows for name in row["shared"])
+        alone = [row for row in rows if not row["shared"]]
+        summary["overlap"] = {"any": len(rows) - len(alone), **dict(sorted(counts.items()))}
+        if 0 < len(alone) < len(rows):
+            summary["unshared"] = _summary(alone, tie_tolerance)
     names = list(dict.fromkeys(row.get("subset", "") for row in rows))
     if names != [""]:
-        summary["subsets"] = {name: _subset(rows, known, tie_tolerance, name) for name in sorted(names)}
+        summary["subsets"] = {
+            name: _summary([row for row in rows if row.get("subset", "") == name], tie_tolerance)
+            for name in sorted(names)
+        }
     return summary
 
 
-def length_baselines(rows: Sequence[Row]) -> dict[str, PairRewards]:
-    """The longer response wins, the shorter one does; in tokens."""
-    if any(row.get("n_tokens_chosen") is None or row.get("n_tokens_rejected") is None for row in rows):
-        return {}
-    chosen, rejected = (np.array([float(row[f"n_tokens_{side}"]) for row in rows]) for side in ("chosen", "rejected"))
-    return {"longest": PairRewards(chosen, rejected), "shortest": PairRewards(-chosen, -rejected)}
+def baseline_rewards(rows: Sequence[Row]) -> dict[str, PairRewards | None]:
+    """The rewards of the same pairs under what a reward model must beat, by name of the rule; None where the rows do
+    not know them: they hold no lengths, or nobody knew the training pairs."""
+    found = {name: _columns(rows, name) for name in ("bag_of_tokens", "token_overlap")}
+    lengths = _columns(rows, "n_tokens")
+    shorter = None if lengths is None else PairRewards(-lengths.chosen, -lengths.rejected)
+    return {name: {"longest": lengths, "shortest": shorter, **found}[name] for name in BASELINES}
+
+
+def _columns(rows: Sequence[Row], name: str) -> PairRewards | None:
+    if any(row.get(f"{name}_{side}") is None for row in rows for side in _SIDES):
+        return None
+    return PairRewards(*(np.array([float(row[f"{name}_{side}"]) for row in rows]) for side in _SIDES))
 
 
 def stated_rewards(rows: Sequence[Row]) -> PairRewards:
@@ -128,14 +139,7 @@ def prompts_of(rows: Sequence[Row]) -> list[str]:
 _SIDES = ("chosen", "rejected")
 
 
-def _subset(rows: Sequence[Row], baselines: Baselines, tie_tolerance: float, name: str) -> Row:
-    inside = np.array([row.get("subset", "") == name for row in rows])
-    some = [row for row, here in zip(rows, inside, strict=True) if here]
-    parts = {key: PairRewards(value.chosen[inside], value.rejected[inside]) for key, value in baselines.items()}
-    return _summary(some, parts, tie_tolerance)
-
-
-def _summary(rows: Sequence[Row], baselines: Baselines, tie_tolerance: float) -> Row:
+def _summary(rows: Sequence[Row], tie_tolerance: float) -> Row:
     rewards, prompts = pair_rewards(rows), prompts_of(rows)
     probability = bradley_terry_probability(stated_rewards(rows))
     interval = clustered_wilson_interval(pair_results(rows, tie_tolerance), prompts)
@@ -156,11 +160,23 @@ def _summary(rows: Sequence[Row], baselines: Baselines, tie_tolerance: float) ->
         "brier": brier_score(probability),
         "ece": expected_calibration_error(probability),
     }
-    for name, others in baselines.items():
-        summary[f"baseline_{name}"] = accuracy(others, tie_tolerance=0.0)
-    if "longest" in baselines:
+    baselines = baseline_rewards(rows)
+    summary["baselines"] = {name: _baseline(name, found, prompts) for name, found in baselines.items()}
+    if baselines["longest"] is not None:
         summary["length_correlation"] = _rank_correlation(rewards.margin, baselines["longest"].margin)
     return summary
+
+
+def _baseline(name: str, rewards: PairRewards | None, prompts: Sequence[str]) -> Row | None:
+    if rewards is None:
+        return None
+    found = clustered_wilson_interval(_results(rewards, TIES[name]), prompts)
+    ties = tie_rate(rewards, tie_tolerance=TIES[name])
+    return {"accuracy": found.mean, "low": found.low, "high": found.high, "tie_rate": ties}
+
+
+def _results(rewards: PairRewards, tie_tolerance: float) -> np.ndarray:
+    return np.where(np.abs(rewards.margin) <= tie_tolerance, 0.5, (rewards.margin > 0).astype(float))
 
 
 def _confidence(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,41 +11,99 @@ from llm_experiments.audit import Audit
 from llm_experiments.contents import contents
 from llm_experiments.encoding import EncodedPair, encode_pairs
 from llm_experiments.models import MANIFEST
-from llm_experiments.pair_sources import source_stem
-from llm_experiments.pairs import load_pairs
+from llm_experiments.overlap import Overlap, audit_overlap
+from llm_experiments.pair_sources import source_name
+from llm_experiments.pairs import Pair, PairSet, load_pairs
 from llm_experiments.settings import EncodingSettings
+from llm_experiments.splits import split_pairs
 from simulations.results import Row, UserError, open_run, read_json, write_json
 
 CONTENTS = "inputs.json"
+HELD_OUT = "_held_out"
+LATER = ("output", "against")  # fields of a request that do not change what is computed in its folder
 Metrics = dict[str, Row]
 Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file (or folder, or hub name) of pairs after encoding."""
+    """One file (or folder, or hub name) of pairs, or a part of it, after encoding; `texts` are the same pairs before.
+    `overlap` is what they share with the training pairs, None where those are not known."""
 
     pairs: list[EncodedPair]
     audit: Audit
+    texts: list[Pair]
+    overlap: Overlap | None = None
+
+    def to_row(self) -> Row:
+        """What provenance.json says about it."""
+        return self.audit.to_row() | ({"overlap": self.overlap.to_row()} if self.overlap else {})
+
+    def __str__(self) -> str:
+        return f"{self.audit}\n{self.overlap}" if self.overlap else str(self.audit)
 
 
 def read_inputs(
-    sources: Sequence[str], tokenizer: Any, encoding: EncodingSettings, split: str = "train"
+    sources: Sequence[str],
+    tokenizer: Any,
+    encoding: EncodingSettings,
+    split: str = "train",
+    *,
+    eval_fraction: float = 0,
 ) -> dict[str, Source]:
     """Sources by name (file stem, with which their scores are stored), in order; audits go to stderr.
+
+    Args:
+        eval_fraction: share of the first source's prompts whose pairs become a source of their own, NAME_held_out.
 
     Raises:
         UserError: two sources have the same name, or one of them cannot be read or encoded.
     """
     inputs: dict[str, Source] = {}
-    for place in sources:
-        name = source_stem(place).replace("/", "_")
-        if name in inputs:
-            raise UserError(f"{place}: another file is called {name!r} as well; rename one, scores are stored by name")
-        pairs, audit = encode_pairs(load_pairs(place, bad_pairs=encoding.bad_pairs, split=split), tokenizer, encoding)
-        print(f"{place}\n{audit}", file=sys.stderr)
-        inputs[name] = Source(pairs, audit)
+    for number, place in enumerate(sources):
+        found = load_pairs(place, bad_pairs=encoding.bad_pairs, split=split)
+        name = source_name(place)
+        parts = hold_out(found, eval_fraction) if eval_fraction and number == 0 else [found]
+        for ending, part in zip(("", HELD_OUT), parts, strict=False):
+            if name + ending in inputs:
+                raise UserError(
+                    f"{place}: another file is called {name + ending!r} as well; rename one, scores are stored by name"
+                )
+            inputs[name + ending] = source = read_source(part, tokenizer, encoding)
+            print(f"{place}{' (held out)' if ending else ''}\n{source}", file=sys.stderr)
     return inputs
+
+
+def read_source(pairs: PairSet, tokenizer: Any, encoding: EncodingSettings) -> Source:
+    encoded, audit = encode_pairs(pairs, tokenizer, encoding)
+    kept = {pair.id for pair in encoded}
+    return Source(encoded, audit, [pair for pair in pairs if pair.id in kept])
+
+
+def hold_out(pairs: PairSet, fraction: float) -> list[PairSet]:
+    """The pairs to train on (with what was dropped) and about this fraction of the prompts, which they never share.
+
+    Which prompts is decided by their hash alone: the same ones for every seed, model and kind.
+    """
+    parts = split_pairs(pairs.pairs, {HELD_OUT: fraction, "": 1 - fraction})
+    if not all(parts.values()):
+        raise UserError(
+            f"{pairs.source}: --eval_fraction {fraction:g} of its prompts leaves "
+            f"{'none to train on' if parts[HELD_OUT] else 'no pair to evaluate on'}; change it, or name a file with "
+            "--eval_pairs"
+        )
+    return [
+        PairSet(pairs.source, tuple(parts[""]), pairs.dropped),
+        PairSet(pairs.source, tuple(parts[HELD_OUT])),
+    ]
+
+
+def with_overlap(inputs: dict[str, Source], training: Sequence[Pair]) -> dict[str, Source]:
+    """The sources with what they share with the training pairs; printed to stderr."""
+    found = {name: replace(source, overlap=audit_overlap(training, source.texts)) for name, source in inputs.items()}
+    for name, source in found.items():
+        print(f"{name}\n{source.overlap}", file=sys.stderr)
+    return found
 
 
 def part_of(request: Any, settings: type[Settings]) -> Settings:
@@ -62,7 +120,7 @@ def run_in_folder(command: str, request: Any, work: Callable[[Any, Path], Metric
     """
     output: Path = request.output
     first = not (output / "config.json").exists()
-    finished = open_run(output, {"command": command, **{k: v for k, v in asdict(request).items() if k != "output"}})
+    finished = open_run(output, {"command": command, **{k: v for k, v in asdict(request).items() if k not in LATER}})
     check_contents(output, request)
     if finished:
         return read_json(output / "metrics.json")

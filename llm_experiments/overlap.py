@@ -1,74 +1,97 @@
 """What training and evaluation pairs have in common: a score on seen pairs is no evidence of generalisation.
 
-Texts are compared by their words (blank space aside). Rewritten or translated copies are not found.
+Texts are compared by their words, and once more without case and punctuation (near duplicates). Rewritten or
+translated copies are not found.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
 
-from llm_experiments.pairs import Pair
-from llm_experiments.splits import prompt_key, text_key
+from llm_experiments.pairs import Pair, Text
+from llm_experiments.splits import near_key, text_key
 from simulations.results import Row
+
+# What an evaluation pair may share with some training pair. `response`: either of its responses, on whichever side;
+# `prompt_and_chosen`: the same right answer to the same prompt; `reversed_pair`: with chosen and rejected exchanged;
+# near_*: equal but for case and punctuation, and not equal.
+FORMS = (
+    "prompt",
+    "chosen",
+    "rejected",
+    "response",
+    "prompt_and_chosen",
+    "pair",
+    "reversed_pair",
+    "near_prompt",
+    "near_response",
+    "near_pair",
+)
+_PRINTED = tuple(name for name in FORMS if name not in ("chosen", "rejected"))
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Counts of evaluation pairs. `response`: either of its responses occurs in training, on whichever side;
-    `prompt_and_chosen`: the same right answer to the same prompt; `pair`: the whole pair; `reversed_pair`: with chosen
-    and rejected exchanged. `ids` are of the pairs that share a prompt or a response."""
+    """`shared`: which FORMS each evaluation pair has, by id; pairs that share neither prompt nor response with
+    training, exactly or nearly, are not in it."""
 
     training: int
     evaluation: int
-    prompt: int
-    chosen: int
-    rejected: int
-    response: int
-    prompt_and_chosen: int
-    pair: int
-    reversed_pair: int
-    ids: tuple[str, ...] = field(default=(), repr=False)
+    shared: Mapping[str, tuple[str, ...]]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Evaluation pairs by what they share."""
+        return {name: sum(name in found for found in self.shared.values()) for name in FORMS}
 
     def to_row(self) -> Row:
-        return asdict(self)
+        return {"training": self.training, "evaluation": self.evaluation, **self.counts, "any": len(self.shared)}
 
     def __str__(self) -> str:
-        names = ("prompt", "prompt_and_chosen", "response", "pair", "reversed_pair")
-        found = [f"{getattr(self, name)} {name.replace('_', ' ')}" for name in names if getattr(self, name)]
+        counts = self.counts
+        found = [f"{counts[name]} {name.replace('_', ' ')}" for name in _PRINTED if counts[name]]
         return f"overlap     of {self.evaluation} with {self.training} training pairs: {', '.join(found) or 'none'}"
 
 
 def audit_overlap(training: Sequence[Pair], evaluation: Sequence[Pair]) -> Overlap:
-    """How many pairs of `evaluation` have something in common with one of `training`."""
-    prompts = {prompt_key(pair) for pair in training}
-    chosen = {text_key(pair.chosen) for pair in training}
-    rejected = {text_key(pair.rejected) for pair in training}
-    right = {(prompt_key(pair), text_key(pair.chosen)) for pair in training}
-    pairs = {_key(pair) for pair in training}
-    counts = dict.fromkeys(("prompt", "chosen", "rejected", "response", "prompt_and_chosen", "pair"), 0)
-    reversed_pair, ids = 0, []
+    """What each pair of `evaluation` has in common with some pair of `training`."""
+    exact, near = _Index(training, text_key), _Index(training, near_key)
+    shared = {}
     for pair in evaluation:
-        prompt, good, bad = _key(pair)
+        found, nearly = exact.shared(pair), near.shared(pair)
+        names = [name for name in FORMS if name in found]
+        names += [f"near_{name}" for name in ("prompt", "response", "pair") if name in nearly and name not in found]
+        if names:
+            shared[pair.id] = tuple(names)
+    return Overlap(len(training), len(evaluation), shared)
+
+
+class _Index:
+    """The texts of the training pairs under one way to tell texts apart."""
+
+    def __init__(self, pairs: Sequence[Pair], key: Callable[[Text], str]) -> None:
+        self.key = key
+        self.pairs = {self._keys(pair) for pair in pairs}
+        self.prompts, self.chosen, self.rejected = (set(column) for column in zip(*self.pairs, strict=True))
+        self.right = {keys[:2] for keys in self.pairs}
+
+    def shared(self, pair: Pair) -> set[str]:
+        keys = prompt, chosen, rejected = self._keys(pair)
         found = {
-            "prompt": prompt in prompts,
-            "chosen": good in chosen,
-            "rejected": bad in rejected,
-            "response": any(text in side for text in (good, bad) for side in (chosen, rejected)),
-            "prompt_and_chosen": (prompt, good) in right,
-            "pair": (prompt, good, bad) in pairs,
+            "prompt": prompt in self.prompts,
+            "chosen": chosen in self.chosen,
+            "rejected": rejected in self.rejected,
+            "response": any(text in side for text in (chosen, rejected) for side in (self.chosen, self.rejected)),
+            "prompt_and_chosen": (prompt, chosen) in self.right,
+            "pair": keys in self.pairs,
+            "reversed_pair": (prompt, rejected, chosen) in self.pairs,
         }
-        for name, here in found.items():
-            counts[name] += here
-        reversed_pair += (prompt, bad, good) in pairs
-        if found["prompt"] or found["response"]:
-            ids.append(pair.id)
-    return Overlap(len(training), len(evaluation), **counts, reversed_pair=reversed_pair, ids=tuple(ids))
+        return {name for name, here in found.items() if here}
+
+    def _keys(self, pair: Pair) -> tuple[bytes, bytes, bytes]:
+        return _hash(self.key(pair.prompt)), _hash(self.key(pair.chosen)), _hash(self.key(pair.rejected))
 
 
-def without_overlap(pairs: Sequence[Pair], overlap: Overlap) -> list[Pair]:
-    """The evaluation pairs that share neither prompt nor response with training."""
-    seen = set(overlap.ids)
-    return [pair for pair in pairs if pair.id not in seen]
-
-
-def _key(pair: Pair) -> tuple[str, str, str]:
-    return prompt_key(pair), text_key(pair.chosen), text_key(pair.rejected)
+def _hash(text: str) -> bytes:
+    """A hundred thousand long responses need not stay in memory."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -41,6 +41,11 @@ def source_stem(source: str | Path) -> str:
     return name
 
 
+def source_name(source: str | Path) -> str:
+    """What a source's scores are stored under: its stem, without the slash of a hub name."""
+    return source_stem(source).replace("/", "_")
+
+
 def read_records(source: str | Path, *, split: str = "train", config: str | None = None) -> list[Record]:
     """Everything in `source`: .jsonl, .json, .csv (each also .gz), .parquet, a `datasets` folder, or a hub name.
 

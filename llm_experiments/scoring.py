@@ -9,14 +9,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from llm_experiments.baselines import TokenRules
 from llm_experiments.batches import collate_pairs, collate_rows
+from llm_experiments.comparison import Comparison, check_runs, compare_runs, scores_of
 from llm_experiments.encoding import EncodedPair, Ids, encode_responses
 from llm_experiments.evaluation import TIE_TOLERANCE, summarise
 from llm_experiments.evaluation import pair_rewards as pair_rewards
 from llm_experiments.foreign import pooling_note
-from llm_experiments.inputs import CONTENTS, part_of, read_inputs, run_in_folder
+from llm_experiments.inputs import CONTENTS, Source, part_of, read_inputs, run_in_folder, with_overlap
 from llm_experiments.models import RewardModel, kind_of, load_reward_model, load_tokenizer, model_folder, read_manifest
+from llm_experiments.pair_sources import source_name
 from llm_experiments.settings import EncodingSettings, ScoreRequest
+from llm_experiments.splits import pair_hash
+from llm_experiments.training_pairs import training_pairs
 from simulations.results import (
     Row,
     UserError,
@@ -81,6 +86,28 @@ def score_pairs(
             row["per_token_rejected"] = rejected / max(1, len(pair.rejected_ids))
         scored.append(row)
     return scored
+
+
+def score_source(
+    model: RewardModel,
+    source: Source,
+    rules: TokenRules | None,
+    *,
+    batch_size: int = 16,
+    tie_tolerance: float = TIE_TOLERANCE,
+) -> list[Row]:
+    """`score_pairs` on a source, and beside it what has nothing to do with the model: pair_hash (of the texts), the
+    baselines' rewards where the training pairs are known, and `shared`, what the pair has in common with one of them.
+    """
+    rows = score_pairs(model, source.pairs, batch_size=batch_size, tie_tolerance=tie_tolerance, progress=True)
+    rewards = rules.rewards(source.pairs) if rules else {}
+    for number, (row, pair) in enumerate(zip(rows, source.texts, strict=True)):
+        row["pair_hash"] = pair_hash(pair)
+        for name, found in rewards.items():
+            row |= {f"{name}_chosen": float(found.chosen[number]), f"{name}_rejected": float(found.rejected[number])}
+        if source.overlap is not None:
+            row["shared"] = list(source.overlap.shared.get(pair.id, ()))
+    return rows
 
 
 def prompt_hash(ids: Sequence[int]) -> str:
@@ -198,7 +225,16 @@ def run_scoring(request: ScoreRequest) -> dict[str, Row]:
     Raises:
         UserError: whatever the user can set right, with nothing half-written left behind.
     """
+    check_runs(request.output, request.against, [source_name(place) for place in request.pairs])
     return run_in_folder("score", request, _score)
+
+
+def run_comparison(request: ScoreRequest) -> list[Comparison]:
+    """The finished run against those in `request.against`; empty where there are none."""
+    if not request.against:
+        return []
+    sources = [source_name(place) for place in request.pairs]
+    return compare_runs(request.output, request.against, sources, tie_tolerance=request.tie_tolerance)
 
 
 def _score(request: ScoreRequest, output: Path) -> dict[str, Row]:
@@ -208,6 +244,9 @@ def _score(request: ScoreRequest, output: Path) -> dict[str, Row]:
         raise UserError(f"{source}: does not say which kind it is; give --kind, one of {', '.join(KINDS)}")
     tokenizer = load_tokenizer(source)
     inputs = read_inputs(request.pairs, tokenizer, part_of(request, EncodingSettings), request.split)
+    training = training_pairs(request.train_pairs, read_manifest(source), tokenizer, part_of(request, EncodingSettings))
+    if training is not None:
+        inputs = with_overlap(inputs, training.texts)
     model = load_reward_model(
         source,
         kind,
@@ -223,24 +262,25 @@ def _score(request: ScoreRequest, output: Path) -> dict[str, Row]:
     check_pooling(model, next(iter(inputs.values())).pairs)
     for note in model.notes:
         print(note, file=sys.stderr)
-    audits = {name: given.audit.to_row() for name, given in inputs.items()}
+    audits = {name: given.to_row() for name, given in inputs.items()}
+    known = None if training is None else training.audit.to_row()
     write_json(
         output / "provenance.json",
-        provenance(audits=audits, inputs=read_json(output / CONTENTS), beta=model.beta, notes=model.notes),
+        provenance(
+            audits=audits,
+            training_pairs=known,
+            inputs=read_json(output / CONTENTS),
+            beta=model.beta,
+            notes=model.notes,
+        ),
     )
-    metrics = {}
+    metrics, rules = {}, None if training is None else TokenRules.of(training.pairs)
     for name, given in inputs.items():
-        place = output / "scores" / f"{name}.jsonl"
+        place = scores_of(output, name)
         if place.exists():
             rows = read_rows(place)
         else:
-            rows = score_pairs(
-                model,
-                given.pairs,
-                batch_size=request.batch_size,
-                tie_tolerance=request.tie_tolerance,
-                progress=True,
-            )
+            rows = score_source(model, given, rules, batch_size=request.batch_size, tie_tolerance=request.tie_tolerance)
             write_rows(place, rows)
         metrics[name] = summarise(rows, tie_tolerance=request.tie_tolerance)
     write_json(output / "metrics.json", metrics)

@@ -27,11 +27,11 @@ AT_LEAST = {
     "block": 2,  # one token alone predicts nothing
     "vocab_size": 5,  # four special tokens, and one to speak with
     **dict.fromkeys(("lora_r", "lora_alpha"), 1),
-    "lora_dropout": 0,
+    **dict.fromkeys(("lora_dropout", "eval_fraction"), 0),
     "max_steps": -1,
 }
 ABOVE_ZERO = ("num_train_epochs",)
-AT_MOST = {"seed": 2**32 - 1, "lora_dropout": 1}  # the seed's is numpy's
+AT_MOST = {"seed": 2**32 - 1, "lora_dropout": 1, "eval_fraction": 0.9}  # the seed's is numpy's
 
 
 class _Checked:
@@ -214,6 +214,8 @@ class TrainRequest(EncodingSettings, TrainSettings, StartSettings, ModelSettings
     """Folder of the run; the same command again continues it"""
     eval_pairs: tuple[str, ...] = ()
     """Further pairs to score with the trained model"""
+    eval_fraction: float = 0.0
+    """Hold out the pairs of about this share of the prompts (by hash, whatever the seed), and score them afterwards"""
     split: str = "train"
     """Split of a data set that has several"""
 
@@ -228,6 +230,10 @@ class ScoreRequest(EncodingSettings, ModelSettings):
     """Files, datasets folders or hub names of pairs"""
     output: Path
     """Folder of the run; finished files are skipped"""
+    train_pairs: tuple[str, ...] = ()
+    """What the model was trained on, for the baselines and the overlap audit; a model of ours knows it unless given"""
+    against: tuple[Path, ...] = ()
+    """Folders of other runs that scored the same pairs: every two models are compared by paired tests"""
     kind: Kind | Literal["auto"] = "auto"
     """How the reward is read off; auto where the model says so itself"""
     batch_size: int = 16

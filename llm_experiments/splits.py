@@ -1,9 +1,12 @@
 """Which pairs train and which evaluate: parted by prompt, so that no prompt is on both sides.
 
 The part is a function of the prompt's text and the seed alone. Pairs of one prompt stay together whatever their order,
-their number or their file, and a file that grows keeps its old pairs where they were.
+their number or their file, and a file that grows keeps its old pairs where they were. Prompts that differ in case,
+blank space or punctuation only stay together too.
 """
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
@@ -11,6 +14,8 @@ from llm_experiments.pairs import ASSISTANT_TURN, Pair, Text, plain_text
 from simulations.results import UserError
 
 HUMAN_TURN = "\n\nHuman:"
+_MARKS = r"[!\"',.:;?`´‘’“”…]"
+_PUNCTUATION = re.compile(rf"(?<!\d){_MARKS}|{_MARKS}(?!\d)")  # 1.5 is not 15
 
 
 def split_pairs(pairs: Sequence[Pair], shares: Mapping[str, float], *, seed: int = 0) -> dict[str, list[Pair]]:
@@ -37,16 +42,30 @@ def split_pairs(pairs: Sequence[Pair], shares: Mapping[str, float], *, seed: int
 
 def prompt_position(pair: Pair, seed: int = 0) -> float:
     """Where the prompt falls in [0, 1): its hash, uniform over prompts and independent of everything else."""
-    digest = blake2b(f"{seed}\0{prompt_key(pair)}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
-
-
-def prompt_key(pair: Pair) -> str:
-    """The prompt's words. Blank space, and whether turns are messages or a transcript, makes no other prompt."""
-    return text_key(pair.prompt)
+    text = f"{seed}\0{near_key(pair.prompt)}"
+    return int.from_bytes(blake2b(_bytes(text), digest_size=8).digest(), "big") / 2**64
 
 
 def text_key(text: Text) -> str:
-    """Words with single blanks between them; role names of a transcript are left out, as a message's role is."""
+    """Words with single blanks between them. Role names of a transcript are left out, as a message's role is: turns
+    as messages or as a transcript make no other text."""
     words = plain_text(text).replace(HUMAN_TURN, " ").replace(ASSISTANT_TURN, " ")
     return " ".join(words.split())
+
+
+def near_key(text: Text) -> str:
+    """`text_key` without case, punctuation between words and the variants of one character (NFKC). Operators stay,
+    since x + 1 is not x - 1; a text of nothing but punctuation is its own."""
+    exact = text_key(text)
+    words = _PUNCTUATION.sub(" ", unicodedata.normalize("NFKC", exact).casefold()).split()
+    return " ".join(words) or exact
+
+
+def pair_hash(pair: Pair) -> str:
+    """Of the words of prompt and responses: equal for the same pair under whatever name and tokenizer."""
+    words = "\0".join(text_key(text) for text in (pair.prompt, pair.chosen, pair.rejected))
+    return blake2b(_bytes(words), digest_size=8).hexdigest()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

@@ -21,14 +21,15 @@ from jaxtyping import Float
 from torch import nn
 
 from llm_experiments.adapters import add_lora
+from llm_experiments.baselines import TokenRules
 from llm_experiments.batches import collate_pairs
 from llm_experiments.card import write_card
 from llm_experiments.encoding import EncodedPair, end_token
 from llm_experiments.evaluation import summarise
-from llm_experiments.inputs import CONTENTS, part_of, read_inputs, run_in_folder
+from llm_experiments.inputs import CONTENTS, part_of, read_inputs, run_in_folder, with_overlap
 from llm_experiments.models import MANIFEST, RewardModel, load_reward_model, load_tokenizer, model_folder, read_manifest
 from llm_experiments.saving import save_reward_model
-from llm_experiments.scoring import check_lengths, score_pairs
+from llm_experiments.scoring import check_lengths, score_source
 from llm_experiments.settings import EncodingSettings, StartSettings, TrainRequest, TrainSettings
 from llm_experiments.weights import adapter_base, first_line
 from simulations.results import Row, UserError, finish_run, provenance, read_json, write_json, write_rows
@@ -156,8 +157,11 @@ def _train(request: TrainRequest, output: Path) -> dict[str, Row]:
         raise UserError(f"{request.model}: is an adapter; merge it into its base first, and train the result")
     tokenizer = load_tokenizer(request.model)
     encoding = part_of(request, EncodingSettings)
-    inputs = read_inputs((request.pairs, *request.eval_pairs), tokenizer, encoding, request.split)
-    train = next(iter(inputs.values()))
+    inputs = read_inputs(
+        (request.pairs, *request.eval_pairs), tokenizer, encoding, request.split, eval_fraction=request.eval_fraction
+    )
+    (name, train), *others = inputs.items()
+    inputs = {name: train, **with_overlap(dict(others), train.texts)}
     # without its adapter the policy is what it was trained from: no second model is needed
     own_reference = request.use_peft and request.reference == "auto"
     model = load_reward_model(
@@ -174,7 +178,7 @@ def _train(request: TrainRequest, output: Path) -> dict[str, Row]:
     )
     for source in inputs.values():  # also those that are only scored: hours before their turn
         check_lengths(model, source.pairs)
-    audits = {name: source.audit.to_row() for name, source in inputs.items()}
+    audits = {name: source.to_row() for name, source in inputs.items()}
     write_json(
         output / "provenance.json", provenance(seed=request.seed, audits=audits, inputs=read_json(output / CONTENTS))
     )
@@ -187,15 +191,13 @@ def _train(request: TrainRequest, output: Path) -> dict[str, Row]:
         if request.use_peft:
             add_lora(model, part_of(request, StartSettings), seed=request.seed, adapter_reference=own_reference)
         _fit(request, model, tokenizer, train.pairs)
-    metrics = {}
+    metrics, rules = {}, TokenRules.of(train.pairs)
     for name, source in inputs.items():
-        rows = score_pairs(model, source.pairs, progress=True)
+        rows = score_source(model, source, rules)
         write_rows(output / "scores" / f"{name}.jsonl", rows)
         metrics[name] = summarise(rows)
     manifest = read_manifest(output / "model")
-    write_card(
-        output / "model", manifest, metrics, {n: given.audit for n, given in inputs.items()}, dtype=request.dtype
-    )
+    write_card(output / "model", manifest, metrics, inputs, dtype=request.dtype)
     write_json(output / "metrics.json", metrics)
     finish_run(output)
     return metrics
@@ -220,5 +222,8 @@ def _fit(request: TrainRequest, model: RewardModel, tokenizer: Any, pairs: Seque
             "encoding": asdict(part_of(request, EncodingSettings)),
             "training": asdict(settings) | asdict(part_of(request, StartSettings)),
             "pairs": request.pairs,
+            "pairs_sha256": read_json(request.output / CONTENTS)["pairs"][request.pairs],
+            "split": request.split,
+            "eval_fraction": request.eval_fraction,
         },
     )

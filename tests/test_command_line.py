@@ -223,11 +223,18 @@ def test_a_defect_of_ours_keeps_its_traceback(monkeypatch, error: Exception):
 
 def test_metrics_as_a_table_with_subsets():
     row = {"n": 2, "accuracy": 0.5, "low": 0.1, "high": 0.9, "tie_rate": 0.0, "normalised_margin": 1.25, "ece": 0.25}
-    row |= {"baseline_longest": 1.0, "baseline_shortest": 0.0}
-    lines = metrics_table({"pairs": {**row, "subsets": {"easy": {**row, "n": 1}}}}).split("\n")
-    assert lines[1].split() == ["pairs", "2", "0.500", "0.100", "to", "0.900", "0", "1.250", "0.250", "1.000", "0"]
+    row |= {"absolute_margin": 3.0, "brier": 0.375}
+    rules = {"longest": {"accuracy": 1.0}, "shortest": {"accuracy": 0.0}, "bag_of_tokens": None, "token_overlap": None}
+    metrics = {"pairs": {**row, "baselines": rules, "subsets": {"easy": {**row, "n": 1, "baselines": rules}}}}
+    *lines, note = metrics_table(metrics).split("\n")
+    told = "pairs 2 0.500 0.100 to 0.900 0 3.000 1.250 0.250 0.375 1.000 0.000 unknown unknown"
+    assert lines[1].split() == told.split()
     assert lines[2].split()[:2] == ["easy", "1"]
-    assert len({line.index("shortest") + 8 if "shortest" in line else len(line) for line in lines}) == 1
+    assert len(set(map(len, lines))) == 1
+    assert note == "unknown: training pairs unknown; name them with --train_pairs FILE"
+    known = {**row, "baselines": {name: {"accuracy": 0.5} for name in rules}}
+    assert "unknown" not in metrics_table({"pairs": {**known, "unshared": known}})
+    assert "sharing nothing" in metrics_table({"pairs": {**known, "unshared": known}})
 
 
 def test_every_field_of_every_command_says_what_it_is():

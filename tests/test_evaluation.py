@@ -33,8 +33,10 @@ def test_a_hand_made_summary():
     found = summarise(rows)
     assert found["accuracy"] == (1 + 0 + 0.5 + 1) / 4
     assert found["tie_rate"] == 0.25
-    assert found["baseline_longest"] == (1 + 1 + 0.5 + 0) / 4
-    assert found["baseline_shortest"] == (0 + 0 + 0.5 + 1) / 4
+    assert found["baselines"]["longest"]["accuracy"] == (1 + 1 + 0.5 + 0) / 4
+    assert found["baselines"]["shortest"]["accuracy"] == (0 + 0 + 0.5 + 1) / 4
+    assert found["baselines"]["shortest"]["low"] == wilson_interval(1.5, 4).low
+    assert found["baselines"]["bag_of_tokens"] is found["baselines"]["token_overlap"] is None
     assert found["absolute_margin"] == pytest.approx((2 + 1 + 1e-6 + 3) / 4)
     assert found["mean_margin"] == pytest.approx((2 - 1 + 1e-6 + 3) / 4)
     assert found["loss"] == pytest.approx(np.mean([math.log1p(math.exp(-m)) for m in (2, -1, 1e-6, 3)]))
@@ -53,7 +55,7 @@ def test_subsets_are_computed_from_rows_and_not_from_one_another():
     assert found["subsets"]["b"]["n"] == 1
     lengths = {"n_tokens_chosen": list(range(10)), "n_tokens_rejected": 5}
     parts = summarise(rows_of([1.0] * 10, subset=["a"] * 5 + ["b"] * 5, **lengths))["subsets"]
-    assert [parts[name]["baseline_longest"] for name in "ab"] == [0.0, 0.9]
+    assert [parts[name]["baselines"]["longest"]["accuracy"] for name in "ab"] == [0.0, 0.9]
     assert "subsets" not in summarise(rows_of([1.0, 2.0]))
 
 
@@ -71,6 +73,8 @@ def numbers(summary, prefix="") -> dict[str, float]:
     items = summary.items() if isinstance(summary, dict) else enumerate(summary)
     found = {}
     for key, value in items:
+        if value is None:
+            continue
         nested = isinstance(value, dict | list)
         found |= numbers(value, f"{prefix}{key}/") if nested else {f"{prefix}{key}": value}
     return found
@@ -83,7 +87,8 @@ def test_swapping_chosen_and_rejected_mirrors_what_depends_on_the_side():
     there, back = summarise(rows), summarise([{swap.get(key, key): v for key, v in row.items()} for row in rows])
     assert back["accuracy"] == pytest.approx(1 - there["accuracy"])
     assert back["low"] == pytest.approx(1 - there["high"])
-    assert back["baseline_longest"] == pytest.approx(1 - there["baseline_longest"])
+    longest = [found["baselines"]["longest"]["accuracy"] for found in (back, there)]
+    assert longest[0] == pytest.approx(1 - longest[1])
     assert back["normalised_margin"] == pytest.approx(there["normalised_margin"])
     assert back["length_correlation"] == pytest.approx(there["length_correlation"])
 
@@ -171,24 +176,33 @@ def test_the_clustered_interval_covers():
     assert naive / 400 < 0.85
 
 
+def compare(**models):
+    return compare_models({"pairs": models})
+
+
 def test_comparing_models():
     better, worse = rows_of([1.0] * 29 + [-1.0]), rows_of([1.0] * 19 + [-1.0] * 11)
-    (one,) = compare_models({"better": better, "worse": worse[::-1]})
+    (one,) = compare(better=better, worse=worse[::-1])
     assert one.difference == pytest.approx(1 / 3)
     assert 0 < one.low < 1 / 3 < one.high
     assert (one.first_better, one.second_better, one.prompts) == (10, 0, 30)
     assert one.p_value == pytest.approx(2 * 0.5**10)
-    three = compare_models({"a": better, "b": worse, "c": rows_of([1.0] * 25 + [-1.0] * 5)})
+    three = compare(a=better, b=worse, c=rows_of([1.0] * 25 + [-1.0] * 5))
     assert [(c.first, c.second) for c in three] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert three[0].p_holm == pytest.approx(3 * three[0].p_value)
     assert all(c.p_holm >= c.p_value for c in three)
 
 
+def test_sources_are_corrected_together():
+    better, worse = rows_of([1.0] * 29 + [-1.0]), rows_of([1.0] * 19 + [-1.0] * 11)
+    found = compare_models({"x": {"a": better, "b": worse}, "y": {"a": better, "b": better}})
+    assert [(one.source, one.p_value == 1) for one in found] == [("x", False), ("y", True)]
+    assert found[0].p_holm == pytest.approx(2 * found[0].p_value)
+
+
 def test_comparing_counts_prompts_and_not_copies():
     prompts = [str(number // 10) for number in range(60)]
-    (copies,) = compare_models(
-        {"a": rows_of([1.0] * 60, prompt_hash=prompts), "b": rows_of([-1.0] * 60, prompt_hash=prompts)}
-    )
+    (copies,) = compare(a=rows_of([1.0] * 60, prompt_hash=prompts), b=rows_of([-1.0] * 60, prompt_hash=prompts))
     assert (copies.pairs, copies.prompts) == (60, 6)
     assert copies.p_value == pytest.approx(2 * 0.5**6)
 
@@ -198,11 +212,29 @@ def test_comparing_counts_prompts_and_not_copies():
     [
         (rows_of([1.0, 1.0]), "1 pairs that b did not"),
         (rows_of([1.0, 1.0, 1.0]) + rows_of([1.0]), "twice"),
+        (rows_of([1.0, 1.0, 1.0], pair_hash=["x", "y", "other"]), "different texts under the id 'p/2'"),
     ],
 )
 def test_only_the_same_pairs_can_be_compared(second, said):
     with pytest.raises(UserError, match=said):
-        compare_models({"a": rows_of([1.0, 1.0, 1.0]), "b": second})
+        compare(a=rows_of([1.0, 1.0, 1.0], pair_hash=["x", "y", "z"]), b=second)
+
+
+def test_what_pairs_share_with_training_is_counted_from_rows():
+    shared = [["prompt", "pair"], [], ["prompt"], []]
+    found = summarise(rows_of([1.0, 1.0, 1.0, -1.0], shared=shared))
+    assert found["overlap"] == {"any": 2, "pair": 1, "prompt": 2}
+    assert (found["accuracy"], found["unshared"]["accuracy"], found["unshared"]["n"]) == (0.75, 0.5, 2)
+    assert "unshared" not in summarise(rows_of([1.0, 1.0], shared=[["pair"], ["pair"]]))
+    assert "overlap" not in summarise(rows_of([1.0, 1.0]))
+
+
+def test_trained_baselines_come_from_rows_and_ties_count_half():
+    columns = {"bag_of_tokens_chosen": [1.0, 0.0, 3.0, 1.0], "bag_of_tokens_rejected": [0.0, 1.0, 3.0, 1.0 - 1e-10]}
+    found = summarise(rows_of([1.0] * 4, **columns))["baselines"]
+    assert found["bag_of_tokens"]["accuracy"] == 0.5
+    assert found["bag_of_tokens"]["tie_rate"] == 0.5
+    assert found["token_overlap"] is None
 
 
 @pytest.mark.parametrize("value", [None, math.nan, "1.0", True])

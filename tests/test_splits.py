@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_experiments.overlap import audit_overlap, without_overlap
+from llm_experiments.overlap import FORMS, audit_overlap
 from llm_experiments.pairs import Pair, load_pairs
-from llm_experiments.splits import prompt_key, prompt_position, split_pairs
+from llm_experiments.splits import near_key, pair_hash, prompt_position, split_pairs, text_key
 from simulations.results import UserError
 from tests.conftest import real_file
 
@@ -49,11 +49,27 @@ def test_a_growing_file_keeps_its_old_pairs_where_they_were():
     assert {p.id for p in before["test"]} <= {p.id for p in after["test"]}
 
 
-def test_the_same_prompt_in_other_clothes():
+def test_the_same_text_in_other_clothes():
     messages = ({"role": "user", "content": "What is\n two?"},)
-    assert prompt_key(pair(0, prompt="What is two? ")) == prompt_key(pair(1, prompt=messages))
-    assert prompt_key(pair(0, prompt="\n\nHuman: What is two?\n\nAssistant:")) == prompt_key(pair(1, prompt=messages))
-    assert prompt_key(pair(0, prompt="What is two?")) != prompt_key(pair(0, prompt="what is two?"))
+    assert text_key("What is two? ") == text_key(messages) == text_key("\n\nHuman: What is two?\n\nAssistant:")
+    assert text_key("What is two?") != text_key("what is two?")
+    assert pair_hash(pair(0, prompt="What is two? ")) == pair_hash(replace(pair(0, prompt="-"), prompt=messages))
+    assert pair_hash(pair(0, chosen="a", rejected="b")) != pair_hash(pair(0, chosen="b", rejected="a"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("What is two?", "“what IS  two”", True),
+        ("Ｗhat", "what", True),  # full width
+        ("x + 1", "x - 1", False),
+        ("1.5 litres.", "15 litres", False),
+        ("...", "?!", False),  # nothing but punctuation is its own
+    ],
+)
+def test_nearly_the_same_text(first, second, same):
+    assert (near_key(first) == near_key(second)) is same
+    assert (prompt_position(pair(0, prompt=first)) == prompt_position(pair(1, prompt=second))) is same
 
 
 def test_a_lone_surrogate_has_a_place_too():
@@ -80,7 +96,7 @@ def test_every_kind_of_overlap_is_counted_once():
         replace(training[6], id="x/2", chosen=training[6].rejected, rejected=training[6].chosen),
     ]
     found = audit_overlap(training, evaluation)
-    assert found.to_row() | {"ids": ()} == {
+    assert found.to_row() == dict.fromkeys(FORMS, 0) | {
         "training": 10,
         "evaluation": 9,
         "prompt": 6,
@@ -90,16 +106,25 @@ def test_every_kind_of_overlap_is_counted_once():
         "prompt_and_chosen": 2,
         "pair": 1,
         "reversed_pair": 2,
-        "ids": (),
+        "any": 8,
     }
-    assert [p.id for p in without_overlap(evaluation, found)] == ["p/20"]
+    assert "p/20" not in found.shared
     assert "6 prompt" in str(found)
     assert "none" in str(audit_overlap(training, evaluation[:1]))
 
 
+def test_near_duplicates_are_counted_where_nothing_is_equal():
+    training = [pair(0, prompt="What is two?", chosen="A number.", rejected="A bird.")]
+    near = pair(1, prompt="what is two", chosen="a number", rejected="A BIRD")
+    assert audit_overlap(training, [near]).shared == {"p/1": ("near_prompt", "near_response", "near_pair")}
+    assert audit_overlap(training, training).shared == {
+        "p/0": ("prompt", "chosen", "rejected", "response", "prompt_and_chosen", "pair")
+    }
+
+
 def test_a_split_has_no_overlap_of_prompts():
     parts = split_pairs(PAIRS, {"train": 0.5, "test": 0.5})
-    assert audit_overlap(parts["train"], parts["test"]).prompt == 0
+    assert audit_overlap(parts["train"], parts["test"]).counts["prompt"] == 0
 
 
 @pytest.mark.data
@@ -107,6 +132,7 @@ def test_the_known_leaks_of_the_published_files(real_data):
     names = ("rewardmath_train", "rewardmath_test", "rewardbench_math_test")
     training, test, other = (load_pairs(real_file(real_data, f"razin2025/{name}.jsonl")) for name in names)
     same = audit_overlap(training, test)
-    assert (same.evaluation, same.prompt_and_chosen, same.pair) == (200, 198, 0)  # 99 %
+    counts = same.counts
+    assert (same.evaluation, counts["prompt_and_chosen"], counts["pair"]) == (200, 198, 0)  # 99 %
     other = audit_overlap(training, other)
-    assert (other.evaluation, other.prompt) == (200, 181)  # 90.5 %
+    assert (other.evaluation, other.counts["prompt"]) == (200, 181)  # 90.5 %

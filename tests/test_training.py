@@ -200,7 +200,7 @@ def test_a_run_folder_is_complete_and_a_killed_run_ends_with_the_same_numbers(ba
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "score_pairs", killed)
+        patch.setattr(training, "score_source", killed)
         with pytest.raises(KeyboardInterrupt):
             run_training(request("killed"))
     assert not (tmp_path / "killed" / "done.json").exists()
@@ -292,7 +292,7 @@ def test_a_trained_model_outlives_a_mistake_in_what_follows(base, pairs_file, tm
         raise UserError("pair 'x': its reward is not a finite number")
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "score_pairs", fails)
+        patch.setattr(training, "score_source", fails)
         with pytest.raises(UserError, match="finite"):
             run_training(request)
     assert read_manifest(tmp_path / "run" / "model")["kind"] == "explicit"
