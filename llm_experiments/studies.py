@@ -58,6 +58,18 @@ STUDIES = {
         "Razin et al. 2025, section 3.2",
         "llm_experiments.tasks.hamiltonian_study",
     ),
+    "ultrafeedback": Study(
+        "real preferences, their GPT-4.1 rewrites, and other domains, with length controls",
+        "Razin et al. 2025, section 5.2",
+        "llm_experiments.tasks.ultrafeedback_study",
+        needs=".",
+    ),
+    "rewardmath": Study(
+        "mathematics, with the published split and one that does not leak",
+        "Razin et al. 2025, section 5.2",
+        "llm_experiments.tasks.rewardmath_study",
+        needs=".",
+    ),
 }
 
 

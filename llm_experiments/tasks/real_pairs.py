@@ -1,0 +1,227 @@
+"""Reward models on real preference pairs (rung 2): in distribution, under token-level shift, in another domain.
+
+The studies of Razin et al. (2025), section 5.2, made small: language models of a million parameters, pretrained here
+on local text, trained on real pairs and tested on the paper's own test files with their GPT-4.1 rewrites. Beside every
+accuracy stand what it must beat (length, a prompt-blind bag of tokens) and what is left of it without length, and in
+distribution its course over token overlap with the training responses, the paper's explanation of the gap there.
+
+The unit of evidence is the cluster: a pretrained language model and a training seed. Test pairs are the paper's 200.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from llm_experiments.baselines import BASELINES, TokenRules
+from llm_experiments.encoding import EncodedPair
+from llm_experiments.overlap import audit_overlap
+from llm_experiments.pairs import Pair, load_pairs
+from llm_experiments.settings import EncodingSettings, PretrainSettings, TrainSettings
+from llm_experiments.splits import near_key
+from llm_experiments.tasks.language_study import load_base
+from simulations.results import Row, UserError, write_json, write_rows
+from theory.preferences import PairRewards, accuracy
+
+Category = Literal["in-distribution", "token-level shift", "domain shift"]
+CATEGORIES: tuple[Category, ...] = ("in-distribution", "token-level shift", "domain shift")
+TEXTS = ("text/tinystories_sample.txt.gz", "text/wiki_demo.txt.gz", "text/wikitext2_valid.txt.gz")
+BETA = 0.1
+LEARNING_RATES = {"explicit": 1e-3, "implicit": 1e-3}
+TRAIN = TrainSettings(
+    num_train_epochs=2.0, per_device_train_batch_size=16, lr_scheduler_type="linear", max_grad_norm=1.0, logging_steps=10
+)
+ENCODING = EncodingSettings(max_length=512, bad_pairs="drop")
+PRETRAIN = PretrainSettings(
+    hidden=96, layers=3, heads=4, vocab_size=4096, block=256, max_positions=512, steps=600, batch_size=16
+)
+QUANTILES = 4
+LENGTH_MATCH = 0.1  # responses whose lengths differ by less than this share of the longer one
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """A file of pairs below the data folder, and what its distance from the training pairs is called."""
+
+    name: str
+    file: str
+    category: Category
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training on `train`; `changes` are of the training or the model, by name."""
+
+    name: str
+    train: str
+    tests: tuple[TestSet, ...]
+    architectures: tuple[str, ...] = ("mistral", "gemma")
+    kinds: tuple[str, ...] = ("explicit", "implicit")
+    seeds: int = 3
+    pairs: int = 600
+    leak_free: bool = True
+    changes: tuple[tuple[str, Any], ...] = ()
+
+
+def cells_of(arms: Sequence[Arm], *, quick: bool) -> tuple[dict[str, Row], dict[str, Row]]:
+    """Language models and cells by folder name."""
+    bases: dict[str, Row] = {}
+    cells: dict[str, Row] = {}
+    small = {"steps": 4, "hidden": 16, "layers": 1, "heads": 2, "vocab_size": 300} if quick else {}
+    for arm in arms:
+        for architecture in arm.architectures[:1] if quick else arm.architectures:
+            base = f"{architecture}-{arm.train.split('/')[0]}"
+            bases[base] = {
+                "architecture": architecture,
+                "texts": list(TEXTS),
+                "answers_of": arm.train,
+                "settings": asdict(PRETRAIN) | small,
+            }
+            for seed in range(1 if quick else arm.seeds):
+                cells[f"{arm.name}/{architecture}-{seed}"] = {
+                    "cell": arm.name,
+                    "architecture": architecture,
+                    "seed": seed,
+                    "base": base,
+                    "train": arm.train,
+                    "pairs": 8 if quick else arm.pairs,
+                    "test_pairs": 6 if quick else 0,
+                    "leak_free": arm.leak_free,
+                    "tests": [asdict(test) for test in arm.tests],
+                    "kinds": list(arm.kinds),
+                    "changes": dict(arm.changes),
+                    "training": asdict(TRAIN) | {"seed": seed} | ({"max_steps": 2} if quick else {}),
+                    "learning_rates": LEARNING_RATES,
+                    "encoding": asdict(ENCODING),
+                    "beta": BETA,
+                }
+    return bases, cells
+
+
+def read_pairs(data: Path, file: str) -> list[Pair]:
+    """Rankable pairs of a file below the data folder.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if not (data / file).exists():
+        raise UserError(f"{data / file}: no such file; this study reads it (README, Real data)")
+    return list(load_pairs(data / file, bad_pairs="drop"))
+
+
+def make_base(folder: Path, config: Mapping[str, Any], *, data: Path) -> None:
+    """Pretrain one language model on local text and on the training pairs' answers, chosen and rejected alike."""
+    from llm_experiments.pretraining import pretrain, read_documents
+
+    documents = read_documents([data / name for name in config["texts"]])
+    for pair in read_pairs(data, config["answers_of"]):
+        if isinstance(pair.prompt, str):
+            documents += [f"{pair.prompt}\n{pair.chosen}", f"{pair.prompt}\n{pair.rejected}"]
+    pretrain(
+        documents, config["architecture"], folder / "model", PretrainSettings(**config["settings"]), progress=False
+    )
+
+
+def compute_cell(folder: Path, config: Mapping[str, Any], *, data: Path) -> None:
+    """Train every kind on the same pairs and score every test set; keep every pair's scores."""
+    from llm_experiments.encoding import encode_pairs
+    from llm_experiments.models import load_reward_model
+    from llm_experiments.scoring import score_pairs
+    from llm_experiments.training import train_reward_model
+
+    policy, tokenizer = load_base(str(folder.parents[1] / "models" / config["base"] / "model"))
+    encoding = EncodingSettings(**config["encoding"])
+    tests = {test["name"]: read_pairs(data, test["file"]) for test in config["tests"]}
+    train, audit = _training_pairs(data, config, tests)
+    write_json(folder / "overlap.json", audit)
+    encoded = {"train": encode_pairs(train, tokenizer, encoding)[0][: config["pairs"]]}
+    encoded |= {
+        name: encode_pairs(some[: config["test_pairs"] or None], tokenizer, encoding)[0] for name, some in tests.items()
+    }
+    rules = TokenRules.of(encoded["train"])
+    categories = {test["name"]: test["category"] for test in config["tests"]} | {"train": "train"}
+    rows = []
+    for kind in config["kinds"]:
+        changes = dict(config["changes"])
+        options = {key: changes[key] for key in ("pooling", "reference") if key in changes}
+        training = {key: changes[key] for key in ("trainable",) if key in changes}
+        settings = TrainSettings(**{**config["training"], "learning_rate": config["learning_rates"][kind], **training})
+        model = load_reward_model(policy, kind, beta=config["beta"], device="cpu", seed=settings.seed, **options)
+        train_reward_model(model, encoded["train"], settings)
+        for name, some in encoded.items():
+            scores = _with_rules(score_pairs(model, some, batch_size=32), rules.rewards(some))
+            write_rows(folder / "scores" / f"{kind}_{name}.jsonl", scores)
+            rows.append(
+                {"cell": config["cell"], "architecture": config["architecture"], "seed": config["seed"], "kind": kind}
+                | {"set": name, "category": categories[name]}
+                | measure(scores, some, encoded["train"])
+            )
+    write_rows(folder / "rows.jsonl", rows)
+
+
+def _training_pairs(
+    data: Path, config: Mapping[str, Any], tests: Mapping[str, Sequence[Pair]]
+) -> tuple[list[Pair], Row]:
+    """The training pairs in an order drawn with the seed; without a prompt of any test set where that was asked for."""
+    pairs = read_pairs(data, config["train"])
+    seen = {near_key(pair.prompt) for some in tests.values() for pair in some}
+    before = {name: audit_overlap(pairs, some).to_row() for name, some in tests.items()}
+    kept = [pair for pair in pairs if near_key(pair.prompt) not in seen] if config["leak_free"] else pairs
+    order = np.random.default_rng([config["seed"], 11]).permutation(len(kept))
+    return [kept[i] for i in order], {"pairs": len(pairs), "kept": len(kept), "before": before}
+
+
+def _with_rules(scores: Sequence[Row], rewards: Mapping[str, PairRewards]) -> list[Row]:
+    """Score rows with the baselines' rewards in them."""
+    columns = {
+        f"{name}_{side}": getattr(found, side).tolist()
+        for name, found in rewards.items()
+        for side in ("chosen", "rejected")
+    }
+    return [row | {name: column[i] for name, column in columns.items()} for i, row in enumerate(scores)]
+
+
+def measure(scores: Sequence[Row], pairs: Sequence[EncodedPair], train: Sequence[EncodedPair]) -> Row:
+    """Accuracy, margins and length controls of one set, and accuracy by quantile of token overlap with training."""
+    from llm_experiments.scoring import summarise
+
+    summary = summarise(scores)
+    names = ("n", "prompts", "accuracy", "low", "high", "tie_rate", "normalised_margin", "length_correlation")
+    lengths = np.array([[row["n_tokens_chosen"], row["n_tokens_rejected"]] for row in scores], dtype=float)
+    margin = np.array([row["scores_chosen"] - row["scores_rejected"] for row in scores])
+    right = np.array([row["results"] for row in scores])
+    matched = np.abs(lengths[:, 0] - lengths[:, 1]) < LENGTH_MATCH * lengths.max(1)
+    overlap = matching_share(pairs, train)
+    edges = np.quantile(overlap, np.linspace(0, 1, QUANTILES + 1)[1:-1])
+    quantile = np.searchsorted(edges, overlap)
+    return {
+        **{name: summary[name] for name in names},
+        **{f"baseline_{rule}": summary["baselines"][rule]["accuracy"] for rule in BASELINES},
+        "length_matched": float(right[matched].mean()) if matched.any() else None,
+        "length_matched_n": int(matched.sum()),
+        "length_residual": residual_accuracy(margin, lengths[:, 0] - lengths[:, 1]),
+        "by_overlap": [float(right[quantile == q].mean()) if (quantile == q).any() else None for q in range(QUANTILES)],
+    }
+
+
+def residual_accuracy(margin: np.ndarray, longer: np.ndarray) -> float:
+    """Accuracy of the margins without what a line through zero makes of the difference in length (least squares).
+
+    Which response is called chosen decides both signs at once, so there is no constant to fit.
+    """
+    slope = float(margin @ longer / (longer @ longer)) if np.any(longer) else 0.0
+    rest = margin - slope * longer
+    return float(accuracy(PairRewards(rest, np.zeros_like(rest)), tie_tolerance=1e-9))
+
+
+def matching_share(pairs: Sequence[EncodedPair], train: Sequence[EncodedPair]) -> np.ndarray:
+    """Per pair, the share of matching token pairs between its responses and the training responses: the mean over
+    (i, j) of 1[y_i = v_j], which multiplies similar hidden states in the implicit model's coefficients."""
+    width = 1 + max(max(p.chosen_ids + p.rejected_ids) for some in (pairs, train) for p in some)
+    counts = np.zeros(width)
+    for pair in train:
+        counts += np.bincount(pair.chosen_ids + pair.rejected_ids, minlength=width)
+    share = counts / counts.sum()
+    return np.array([np.mean([share[list(ids)].mean() for ids in (p.chosen_ids, p.rejected_ids)]) for p in pairs])

@@ -1,0 +1,64 @@
+"""Studies on real pairs: the length controls and the overlap measure, and that no tested prompt was trained on."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_experiments.encoding import EncodedPair
+from llm_experiments.splits import near_key
+from llm_experiments.tasks.real_claims import by_cluster
+from llm_experiments.tasks.real_pairs import _training_pairs, matching_share, read_pairs, residual_accuracy
+
+
+@given(st.integers(0, 1000), st.floats(0.01, 100))
+def test_a_reward_that_is_length_has_nothing_left_without_it(seed, weight):
+    longer = np.random.default_rng(seed).integers(-50, 50, 40).astype(float)
+    assert residual_accuracy(weight * longer, longer) == 0.5
+
+
+@given(st.integers(0, 1000), st.floats(-3, 3))
+def test_length_residual_accuracy_ignores_what_length_adds(seed, weight):
+    random = np.random.default_rng(seed)
+    margin, longer = random.normal(size=50), random.integers(-50, 50, 50).astype(float)
+    assert residual_accuracy(margin + weight * longer, longer) == residual_accuracy(margin, longer)
+    assert residual_accuracy(-margin, -longer) == pytest.approx(1 - residual_accuracy(margin, longer))
+
+
+def test_matching_share_counts_equal_token_pairs():
+    def pair(chosen, rejected):
+        return EncodedPair("a", "", (1,), tuple(chosen), tuple(rejected))
+
+    random = np.random.default_rng(0)
+    train = [pair(random.integers(2, 9, 5), random.integers(2, 9, 7)) for _ in range(4)]
+    tests = [pair(random.integers(2, 9, 6), random.integers(2, 9, 3)), pair([20, 21], [22])]
+    seen = [token for one in train for token in one.chosen_ids + one.rejected_ids]
+    literal = [
+        np.mean([np.mean([[a == b for b in seen] for a in ids]) for ids in (one.chosen_ids, one.rejected_ids)])
+        for one in tests
+    ]
+    assert matching_share(tests, train) == pytest.approx(literal)
+    assert matching_share(tests, train)[1] == 0
+
+
+def test_by_cluster_averages_sets_before_clusters():
+    def row(seed, accuracy):
+        return {"architecture": "mistral", "seed": seed, "category": "domain shift", "accuracy": accuracy}
+
+    rows = [row(0, 0.5), row(0, 0.7), row(1, 0.2), row(1, None)]
+    found = by_cluster(rows, "domain shift", "accuracy")
+    assert found == {("mistral", 0): pytest.approx(0.6), ("mistral", 1): pytest.approx(0.2)}
+
+
+@pytest.mark.data
+def test_no_tested_prompt_is_trained_on_unless_the_published_split_is_asked_for(real_data):
+    train, test = "razin2025/rewardmath_train.jsonl", "razin2025/rewardmath_test.jsonl"
+    tests = {"rewardmath": read_pairs(real_data, test)}
+    prompts = {near_key(pair.prompt) for pair in tests["rewardmath"]}
+    config = {"train": train, "seed": 0, "leak_free": True}
+    kept, audit = _training_pairs(real_data, config, tests)
+    assert not {near_key(pair.prompt) for pair in kept} & prompts
+    assert len(kept) > 500
+    leaky, _ = _training_pairs(real_data, config | {"leak_free": False}, tests)
+    assert len(leaky) == 2000
+    assert audit["before"]["rewardmath"]["prompt_and_chosen"] >= 0.98 * len(tests["rewardmath"])
