@@ -27,7 +27,7 @@ def test_length_residual_accuracy_ignores_what_length_adds(seed, weight):
 
 def test_matching_share_counts_equal_token_pairs():
     def pair(chosen, rejected):
-        return EncodedPair("a", "", (1,), tuple(chosen), tuple(rejected))
+        return EncodedPair("a", "", (1,), tuple(map(int, chosen)), tuple(map(int, rejected)))
 
     random = np.random.default_rng(0)
     train = [pair(random.integers(2, 9, 5), random.integers(2, 9, 7)) for _ in range(4)]

@@ -31,7 +31,11 @@ TEXTS = ("text/tinystories_sample.txt.gz", "text/wiki_demo.txt.gz", "text/wikite
 BETA = 0.1
 LEARNING_RATES = {"explicit": 1e-3, "implicit": 1e-3}
 TRAIN = TrainSettings(
-    num_train_epochs=2.0, per_device_train_batch_size=16, lr_scheduler_type="linear", max_grad_norm=1.0, logging_steps=10
+    num_train_epochs=2.0,
+    per_device_train_batch_size=16,
+    lr_scheduler_type="linear",
+    max_grad_norm=1.0,
+    logging_steps=10,
 )
 ENCODING = EncodingSettings(max_length=512, bad_pairs="drop")
 PRETRAIN = PretrainSettings(
