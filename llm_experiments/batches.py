@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import torch
 
 from llm_experiments.encoding import EncodedPair, Ids
+from llm_experiments.shared import worth_sharing
 from theory.rewards import Kind
 
 Batch = dict[str, torch.Tensor]
+Line = tuple[Ids, int, int]  # token ids, where the response starts, its length
 
 
 def collate_pairs(pairs: Sequence[EncodedPair], kind: Kind, *, pad_id: int = 0) -> Batch:
@@ -17,7 +19,7 @@ def collate_pairs(pairs: Sequence[EncodedPair], kind: Kind, *, pad_id: int = 0) 
     return collate_rows([(ids, start, len(y)) for (ids, start), y in zip(rows, responses, strict=True)], pad_id=pad_id)
 
 
-def collate_rows(rows: Sequence[tuple[Ids, int, int]], *, pad_id: int = 0) -> Batch:
+def collate_rows(rows: Sequence[Line], *, pad_id: int = 0) -> Batch:
     """Rows of (token ids, start of the response, its length) as input_ids, attention_mask, position_ids and
     response_mask, each (rows, longest). What stands in the padding is masked and never read."""
     width = max(len(ids) for ids, _, _ in rows)
@@ -34,3 +36,32 @@ def collate_rows(rows: Sequence[tuple[Ids, int, int]], *, pad_id: int = 0) -> Ba
         "position_ids": torch.arange(width).expand(len(rows), width).contiguous(),
         "response_mask": response_mask,
     }
+
+
+def common_beginning(one: Ids, other: Ids) -> int:
+    """How many tokens two rows begin with alike."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def plan_batches(rows: Sequence[Line], batch_size: int, *, paired: bool = False) -> list[list[int]]:
+    """Numbers of rows that are computed together, up to `batch_size`, of similar length; every row once.
+
+    Args:
+        paired: rows 2k and 2k + 1 belong together; where they begin alike they share a batch, which holds all first
+            rows and then all second ones.
+    """
+    together: dict[int, int] = {}  # first row: tokens of both
+    for first in range(0, len(rows) if paired and batch_size > 1 else 0, 2):
+        one, other = rows[first][0], rows[first + 1][0]
+        tokens = len(one) + len(other) - common_beginning(one, other)
+        if worth_sharing(tokens, len(one), len(other)):
+            together[first] = tokens
+    firsts = sorted(together, key=together.__getitem__)
+    size = batch_size // 2
+    batches = [
+        [*firsts[at : at + size], *(first + 1 for first in firsts[at : at + size])]
+        for at in range(0, len(firsts), max(1, size))
+    ]
+    alone = [number for number in range(len(rows)) if number - number % 2 not in together]
+    alone.sort(key=lambda number: len(rows[number][0]))
+    return batches + [alone[at : at + batch_size] for at in range(0, len(alone), batch_size)]

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from llm_experiments.baselines import TokenRules
-from llm_experiments.batches import collate_pairs, collate_rows
+from llm_experiments.batches import Line, collate_pairs, collate_rows, plan_batches
 from llm_experiments.comparison import Comparison, check_runs, compare_runs, scores_of
-from llm_experiments.encoding import EncodedPair, Ids, encode_responses
+from llm_experiments.encoding import EncodedPair, encode_responses
 from llm_experiments.evaluation import TIE_TOLERANCE, summarise
 from llm_experiments.evaluation import pair_rewards as pair_rewards
 from llm_experiments.foreign import pooling_note
@@ -60,7 +60,7 @@ def score_pairs(
         for pair in pairs
         for side in ("chosen", "rejected")
     ]
-    values = _values(model, rows, batch_size, progress=progress)
+    values = _values(model, rows, batch_size, paired=True, progress=progress)
     scored = []
     for number, pair in enumerate(pairs):
         chosen, rejected = (float(values["scores"][2 * number + side]) for side in (0, 1))
@@ -133,17 +133,15 @@ def check_lengths(model: RewardModel, pairs: Sequence[EncodedPair]) -> None:
 
 @torch.no_grad()
 def _values(
-    model: RewardModel, rows: Sequence[tuple[Ids, int, int]], batch_size: int, *, progress: bool = False
+    model: RewardModel, rows: Sequence[Line], batch_size: int, *, paired: bool = False, progress: bool = False
 ) -> dict[str, np.ndarray]:
     """What `_read` gives for rows of (token ids, start of the response, its length), each (rows,), in order."""
     from tqdm import tqdm
 
     model.eval()
-    order = sorted(range(len(rows)), key=lambda number: len(rows[number][0]))
     values: dict[str, np.ndarray] = {"scores": np.empty(0)} if not rows else {}
-    starts = range(0, len(order), batch_size)
-    for start in tqdm(starts, desc="scoring", unit="batch", disable=None if progress else True):
-        chunk = order[start : start + batch_size]
+    batches = plan_batches(rows, batch_size, paired=paired)
+    for chunk in tqdm(batches, desc="scoring", unit="batch", disable=None if progress else True):
         batch = {name: tensor.to(model.device) for name, tensor in collate_rows([rows[i] for i in chunk]).items()}
         for name, part in _read(model, batch).items():
             values.setdefault(name, np.empty(len(rows)))[chunk] = part.double().cpu().numpy()
