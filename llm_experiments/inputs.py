@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llm_experiments.audit import Audit
+from llm_experiments.checkpoints import CHECKPOINTS, has_checkpoint
 from llm_experiments.contents import contents
 from llm_experiments.encoding import EncodedPair, encode_pairs
 from llm_experiments.models import MANIFEST
@@ -116,7 +117,8 @@ def run_in_folder(command: str, request: Any, work: Callable[[Any, Path], Metric
 
     Raises:
         UserError: the folder holds something else, what was read has changed since, or `work` met a mistake of the
-            user's. What a first attempt had written is removed then, unless it is a proven model or scores.
+            user's. What a first attempt had written is removed then, unless it is a proven model, scores or a
+            checkpoint.
     """
     output: Path = request.output
     first = not (output / "config.json").exists()
@@ -159,4 +161,5 @@ def check_contents(output: Path, request: Any) -> None:
 
 
 def _worth_keeping(output: Path) -> bool:
-    return (output / "model" / MANIFEST).exists() or any((output / "scores").glob("*.jsonl"))
+    finished = (output / "model" / MANIFEST).exists() or any((output / "scores").glob("*.jsonl"))
+    return finished or has_checkpoint(output / CHECKPOINTS)

@@ -20,9 +20,8 @@ ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 AT_LEAST = {
     **dict.fromkeys(("hidden", "layers", "heads", "steps", "batch_size", "max_positions", "checkpoint_every"), 1),
     **dict.fromkeys(("per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps", "examples"), 1),
-    **dict.fromkeys(
-        ("weight_decay", "warmup_steps", "max_grad_norm", "max_length", "tie_tolerance", "beta", "seed"), 0
-    ),
+    **dict.fromkeys(("weight_decay", "warmup_steps", "max_grad_norm", "max_length", "tie_tolerance", "beta"), 0),
+    **dict.fromkeys(("seed", "save_steps"), 0),
     "learning_rate": 0,  # at which nothing is learnt: a control
     "block": 2,  # one token alone predicts nothing
     "vocab_size": 5,  # four special tokens, and one to speak with
@@ -164,6 +163,8 @@ class TrainSettings(_Checked):
     """New head's weights and order of the pairs"""
     logging_steps: int = 10
     """Optimiser steps between rows of log.jsonl"""
+    save_steps: int = 0
+    """Optimiser steps between checkpoints, from which a killed run continues; 0: one every ten minutes"""
     report_to: str = "none"
     """Also log to one of transformers' loggers (wandb, tensorboard, trackio, ...)"""
 

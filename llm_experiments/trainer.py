@@ -4,21 +4,41 @@ A module of its own because importing Trainer takes seconds; training.py imports
 
 The loss of a step is the mean over all pairs of its window (micro-batches x accumulation x devices), whatever the
 micro-batches' sizes, also in the last, incomplete window of an epoch; published code divides that one by the full
-count and so weakens the last step.
+count and so weakens the last step. Where several processes share a window, the pairs that accelerate repeats to give
+each of them as many are left out.
 """
 
+import json
+import math
+import re
+import signal
+import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
+from transformers.trainer import TRAINER_STATE_NAME
 
 from llm_experiments.batches import collate_pairs
+from llm_experiments.checkpoints import (
+    Checkpoint,
+    put_random_numbers,
+    put_running_means,
+    put_weights_and_optimizer,
+    read_checkpoint,
+    write_checkpoint,
+)
+from llm_experiments.distributed import gather, processes, rank, whole
 from llm_experiments.encoding import EncodedPair
 from llm_experiments.models import RewardModel
+from llm_experiments.non_finite import first_non_finite, first_non_finite_gradient
 from llm_experiments.settings import TrainSettings
 from simulations.results import Row, UserError
 from theory.preferences import PairRewards, bradley_terry_loss
@@ -55,24 +75,89 @@ class Collator:
 
 
 class RewardTrainer(Trainer):
-    """Bradley-Terry for explicit and implicit models; cross-entropy on Yes and No (or Bradley-Terry) for generative."""
+    """Bradley-Terry for explicit and implicit models; cross-entropy on Yes and No (or Bradley-Terry) for generative.
+
+    `checkpoints` is the folder they are written to and continued from; None for neither.
+    """
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the whole window's pairs
 
-    def __init__(self, *, collator: Collator, generative_loss: str, on_log: Callable[[Row], None], **options: Any):
+    def __init__(
+        self,
+        *,
+        collator: Collator,
+        generative_loss: str,
+        on_log: Callable[[Row], None],
+        checkpoints: Path | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(data_collator=collator, train_dataset=PairNumbers(len(collator.pairs)), **options)
         self.pairs, self.kind, self.generative_loss = collator.pairs, collator.kind, generative_loss
-        self.on_log = on_log
-        self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.on_log, self.checkpoints = on_log, checkpoints
+        self.found: Checkpoint | None = None
+        self.micro_batch: int = self.args.per_device_train_batch_size  # less after running out of memory
+        self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []  # rewards since the last row of the log
+        self._window: list[list[int]] = []  # pairs of the micro-batches since the last optimiser step
+        self._seen_before = 0
+        self._repeats_only = False
         self.remove_callback(PrinterCallback)  # prints to stdout, which belongs to --json
+
+    def run(self) -> None:
+        """Train from the newest checkpoint, whose rows are logged again first, or from the start."""
+        self.found = read_checkpoint(self.checkpoints) if self.checkpoints else None
+        if self.found is None:
+            self.train()
+            return
+        state = self.found.said["trainer"]
+        for row in state["log_history"]:
+            self.on_log({"step": row["step"], **row})
+        place = Path(self.args.output_dir)
+        (place / TRAINER_STATE_NAME).write_text(json.dumps(state), encoding="utf-8")
+        self.train(resume_from_checkpoint=str(place))
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:
         """The window's micro-batches, and how many pairs there are in all of them, on all devices."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        pairs = torch.tensor(sum(len(batch["numbers"]) for batch in batches), device=device)
-        if self.args.world_size > 1:
-            pairs = self.accelerator.gather(pairs).sum()
-        return batches, pairs
+        self._window, self._seen_before, self._repeats_only = [], len(self.seen), False
+        if batches and processes() > 1 and self.accelerator.gradient_state.end_of_dataloader:
+            batches[-1] = self._without_repeats(batches[-1])
+        pairs = sum(len(batch["numbers"]) for batch in batches) - self._repeats_only
+        return batches, torch.tensor(sum(gather(pairs)), device=device)
+
+    def _without_repeats(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """accelerate fills up the last batches of an epoch with its first pairs. Where a process has nothing else, one
+        is kept, at weight 0: all must take the step together."""
+        numbers, left = batch["numbers"].tolist(), self.accelerator.gradient_state.remainder
+        own = left - rank() * self.args.per_device_train_batch_size if left > 0 else len(numbers)
+        if own >= len(numbers):
+            return batch
+        self._repeats_only = own <= 0
+        return self.data_collator(numbers[: max(1, own)])
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Forward and backward pass of one micro-batch, in smaller pieces where memory does not suffice."""
+        numbers = inputs["numbers"].tolist()
+        self._window.append(numbers)
+        todo = [numbers]
+        while True:
+            exhausted = ""
+            try:
+                for some in todo:
+                    loss = torch.zeros((), device=self.args.device)
+                    for start in range(0, len(some), self.micro_batch):
+                        piece = some[start : start + self.micro_batch]
+                        batch = inputs if piece == numbers else self.data_collator(piece)
+                        loss += super().training_step(model, batch, num_items_in_batch)
+                return loss
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                exhausted = str(error)
+            self._halve(exhausted)  # out of the except clause, whose traceback holds on to the memory
+            # a backward pass that was cut short has left some of its gradients: the window starts again
+            model.zero_grad()
+            del self.seen[self._seen_before :]
+            todo = self._window
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -86,33 +171,147 @@ class RewardTrainer(Trainer):
         else:
             mean = bradley_terry_loss(PairRewards(chosen, rejected))
         if not torch.isfinite(mean):
-            raise UserError(self._not_finite(numbers, chosen, rejected))
-        self._seen.append((chosen.detach(), rejected.detach()))
-        window = num_items_in_batch if num_items_in_batch is not None else len(numbers)
+            bad = ~(torch.isfinite(chosen) & torch.isfinite(rejected))
+            self._stop("loss", (numbers[bad] if bad.any() else numbers).tolist(), lambda: owner(**inputs))
+        count = 0 if self._repeats_only and len(numbers) == 1 else len(numbers)
+        if count:
+            self.seen.append((chosen.detach(), rejected.detach()))
+        window = num_items_in_batch if num_items_in_batch is not None else count
         # distributed training averages gradients over processes; the window counts the pairs of all of them
-        loss = mean * (len(numbers) / window) * self.accelerator.num_processes
+        loss = mean * (count / window) * self.accelerator.num_processes
         return (loss, output) if return_outputs else loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """Called before every optimiser step: weights that are not finite would never be again."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        if not math.isfinite(whole(norm) if isinstance(norm, torch.Tensor) else norm):
+            numbers = [number for batch in self._window for number in batch]
+            piece = self._prepare_inputs(self.data_collator(numbers[: self.micro_batch]))
+            self._stop("gradient", numbers, lambda: self.compute_loss(model, piece))
+        return norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """TRL's names for rewards, means over the pairs seen since the last row."""
-        if self._seen:
-            chosen, rejected = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        if self.seen:
+            chosen, rejected = (torch.cat(parts).cpu() for parts in zip(*self.seen, strict=True))
+            chosen, rejected = (torch.cat(parts) for parts in zip(*gather((chosen, rejected)), strict=True))
             margin = chosen - rejected
             logs["rewards/chosen"], logs["rewards/rejected"] = float(chosen.mean()), float(rejected.mean())
             logs["rewards/margins"] = float(margin.mean())
             logs["rewards/accuracies"] = float(((margin > 0).double() + (margin == 0).double() / 2).mean())
-            self._seen.clear()
+            self.seen.clear()
+        if "train_loss" in logs:  # also of the steps before a checkpoint
+            logs["train_loss"] = self._total_loss_scalar / max(1, self.state.global_step)
+        if self.micro_batch < self.args.per_device_train_batch_size:
+            logs["micro_batch"] = self.micro_batch
         super().log(logs, start_time)
         self.on_log({"step": self.state.global_step, **logs})
 
-    def _not_finite(self, numbers: torch.Tensor, chosen: torch.Tensor, rejected: torch.Tensor) -> str:
-        bad = ~(torch.isfinite(chosen) & torch.isfinite(rejected))
-        names = [self.pairs[int(number)].id for number in (numbers[bad] if bad.any() else numbers)]
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        write_checkpoint(self.checkpoints, self)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Too early for a model that is yet to be spread over processes: the weights come with the optimiser."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            put_weights_and_optimizer(self, self.found)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        put_running_means(self, self.found)
+        put_random_numbers(self.found, rank())
+        self.found = None  # as large as the weights and their moments
+
+    def _stop(self, what: str, numbers: Sequence[int], again: Callable[[], Any]) -> NoReturn:
+        where = ""
+        if processes() == 1:  # running it again on one process alone would wait for the others for ever
+            search = first_non_finite if what == "loss" else first_non_finite_gradient
+            where = search(self.accelerator.unwrap_model(self.model), again)
+        names = [self.pairs[number].id for number in numbers]
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-        return (
-            f"the loss is not finite at step {self.state.global_step + 1} (pairs {', '.join(names[:4])}{more}); lower "
+        raise UserError(
+            f"the {what} is not finite at step {self.state.global_step + 1} (pairs {', '.join(names[:4])}{more}"
+            f"{f'; first in {where}' if where else ''}); lower "
             f"--learning_rate (now {self.args.learning_rate:g}), add --warmup_steps, or use --dtype float32"
         )
+
+    def _halve(self, reason: str) -> None:
+        """Half as many pairs per forward pass from now on.
+
+        Raises:
+            UserError: one pair is too many, or other processes are waiting for this one's gradients.
+        """
+        pairs = min(self.micro_batch, max(map(len, self._window)))
+        reason = reason.strip().partition("\n")[0][:120]
+        if processes() > 1:
+            raise UserError(
+                f"out of memory at step {self.state.global_step + 1} with {pairs} pairs per device ({reason}); halve "
+                "--per_device_train_batch_size and double --gradient_accumulation_steps, which is the same batch"
+            )
+        if pairs == 1:
+            longest = max((self.pairs[n] for batch in self._window for n in batch), key=lambda pair: pair.longest)
+            raise UserError(
+                f"out of memory at step {self.state.global_step + 1} with one pair at a time (the longest is "
+                f"{longest.id}, {longest.longest} tokens; {reason}); lower --max_length, or use "
+                "--gradient_checkpointing, --use_peft or --dtype bfloat16"
+            )
+        self.micro_batch = pairs // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        print(
+            f"out of memory with {pairs} pairs per forward pass; going on with {self.micro_batch}, at the same "
+            "number of pairs per step",
+            file=sys.stderr,
+        )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return bool(re.search("out of memory|not enough memory|can't allocate memory|bad_alloc", str(error)))
+
+
+class Saving(TrainerCallback):
+    """A checkpoint every `save_steps` steps or, where that is 0, `SECONDS` after the last one; and one before the end
+    if the process is asked to stop (SIGTERM, Ctrl-C), after which `interrupted` is true.
+
+    The last step needs none: the trained model follows.
+    """
+
+    SECONDS = 600.0
+
+    def __init__(self, save_steps: int) -> None:
+        self.save_steps, self.interrupted = save_steps, False
+        self._handlers: dict[int, Any] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.last = time.monotonic()
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        due = time.monotonic() - self.last >= self.SECONDS
+        if self.save_steps:
+            due = state.global_step % self.save_steps == 0
+        self.interrupted, due = gather((self.interrupted, due))[0]  # the first process's clock is everybody's
+        if state.global_step < state.max_steps:
+            control.should_save = due or self.interrupted
+            control.should_training_stop = control.should_training_stop or self.interrupted
+        else:
+            self.interrupted = False
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.last = time.monotonic()
+
+    def restore_signals(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _ask(self, number: int, frame: Any) -> None:
+        print("stopping after this step, with a checkpoint; once more to stop at once", file=sys.stderr)
+        self.interrupted = True
+        self.restore_signals()
 
 
 class Progress(TrainerCallback):
@@ -178,6 +377,7 @@ def training_arguments(settings: TrainSettings, output: str, *, cpu: bool) -> Tr
         save_strategy="no",
         report_to=settings.report_to,
         disable_tqdm=True,
+        ddp_find_unused_parameters=False,  # every trained weight takes part in every loss
         remove_unused_columns=False,
         dataloader_pin_memory=not cpu,
         use_cpu=cpu,

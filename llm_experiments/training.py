@@ -3,12 +3,13 @@
     rewardgap train --kind explicit --model runs/lm --pairs train.jsonl --output runs/explicit
 
 The folder ends up with config.json, provenance.json, pairs.jsonl (as encoded), log.jsonl, model/, scores/,
-metrics.json and, last, done.json. A finished run is not repeated; a killed one starts again and ends with the same
-numbers. The loss that is minimised is the mean over all pairs of a step.
+metrics.json and, last, done.json. A finished run is not repeated; a killed one continues from its newest checkpoint
+and ends with the same numbers. The loss that is minimised is the mean over all pairs of a step.
 """
 
 import gc
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -24,6 +25,7 @@ from llm_experiments.adapters import add_lora
 from llm_experiments.baselines import TokenRules
 from llm_experiments.batches import collate_pairs
 from llm_experiments.card import write_card
+from llm_experiments.checkpoints import CHECKPOINTS, bytes_needed, check_space
 from llm_experiments.encoding import EncodedPair, end_token
 from llm_experiments.evaluation import summarise
 from llm_experiments.inputs import CONTENTS, part_of, read_inputs, run_in_folder, with_overlap
@@ -42,17 +44,23 @@ def train_reward_model(
     *,
     progress: bool = False,
     on_log: Callable[[Row], None] | None = None,
+    checkpoints: Path | None = None,
 ) -> list[Row]:
     """Train `model` in place on encoded pairs, in memory; the rows that were logged are returned.
+
+    With `checkpoints`, a folder, a run that was killed continues from the newest one there and ends with the same
+    weights, bit for bit at a fixed number of threads; it must be given the same model, pairs and settings again.
 
     Deterministic in (`settings.seed`, pairs, weights) at a fixed number of threads. The reference's log-probabilities
     are computed once, before the first step.
 
     Raises:
-        UserError: the loss is not finite (the message names the pairs), sequences exceed the model's positions, or
-            transformers knows no such optimiser, schedule or logger.
+        UserError: a loss or gradient is not finite (the message names the pairs and the module), sequences exceed the
+            model's positions, memory does not suffice for one pair, or transformers knows no such optimiser, schedule
+            or logger.
+        KeyboardInterrupt: with `checkpoints`, on SIGTERM or Ctrl-C, after a last checkpoint.
     """
-    from llm_experiments.trainer import Collator, Progress, RewardTrainer, check_names, training_arguments
+    from llm_experiments.trainer import Collator, Progress, RewardTrainer, Saving, check_names, training_arguments
 
     settings = settings or TrainSettings()
     if not pairs:
@@ -70,6 +78,8 @@ def train_reward_model(
         if on_log is not None:
             on_log(row)
 
+    saving = Saving(settings.save_steps)
+    callbacks = [Progress()] * progress + [saving] * (checkpoints is not None)
     with tempfile.TemporaryDirectory() as scratch:
         try:
             trainer = RewardTrainer(
@@ -78,7 +88,8 @@ def train_reward_model(
                 collator=Collator(pairs, model.kind, None if reference is None else torch.from_numpy(reference)),
                 generative_loss=settings.generative_loss,
                 on_log=collect,
-                callbacks=[Progress()] if progress else [],
+                checkpoints=checkpoints,
+                callbacks=callbacks,
             )
         except (ImportError, RuntimeError, ValueError) as error:
             raise UserError(
@@ -87,9 +98,12 @@ def train_reward_model(
             ) from None
         gc.freeze()  # accelerate collects garbage before it trains: 0.4 s over the libraries' objects, for nothing
         try:
-            trainer.train()
+            trainer.run()
         finally:
             gc.unfreeze()
+            saving.restore_signals()
+    if saving.interrupted:
+        raise KeyboardInterrupt
     model.eval()
     return rows
 
@@ -205,13 +219,15 @@ def _train(request: TrainRequest, output: Path) -> dict[str, Row]:
 
 def _fit(request: TrainRequest, model: RewardModel, tokenizer: Any, pairs: Sequence[EncodedPair]) -> None:
     settings = part_of(request, TrainSettings)
+    check_space(request.output, bytes_needed(model, settings.optim))
     with (request.output / "log.jsonl").open("w", encoding="utf-8") as log:
 
         def write(row: Row) -> None:
             log.write(json.dumps(row) + "\n")
             log.flush()
 
-        train_reward_model(model, pairs, settings, progress=True, on_log=write)
+        checkpoints = request.output / CHECKPOINTS
+        train_reward_model(model, pairs, settings, progress=True, on_log=write, checkpoints=checkpoints)
     save_reward_model(
         model,
         tokenizer,
@@ -227,3 +243,4 @@ def _fit(request: TrainRequest, model: RewardModel, tokenizer: Any, pairs: Seque
             "eval_fraction": request.eval_fraction,
         },
     )
+    shutil.rmtree(request.output / CHECKPOINTS, ignore_errors=True)

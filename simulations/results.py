@@ -2,16 +2,19 @@
 
 A run is a folder. `config.json` says what was asked, `provenance.json` where it was computed, `done.json` is written
 last; a folder that has it is finished and skipped on a rerun. Every write is atomic: a reader sees the old file or
-the new one, never half of one.
+the new one, never half of one, also after a power cut. Of several processes that compute one run together (torchrun,
+accelerate) the first alone writes.
 """
 
 import json
 import math
 import os
 import platform
+import re
 import secrets
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +23,8 @@ from typing import Any, Literal
 
 Row = dict[str, Any]
 ClaimType = Literal["theorem", "registered", "observation"]
+
+_TEMPORARY = re.compile(r"\..+\.\d+\.[0-9a-f]{8}\.tmp")  # what `replacing` leaves where a process is killed
 
 
 class UserError(Exception):
@@ -104,18 +109,46 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path` atomically, through a temporary file in the same folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `content` to `path` atomically.
+
+    Raises:
+        OSError: the folder cannot be written to or is full; its `filename` is `path`.
+    """
+    if is_main_process():
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file in `path`'s folder to be filled, which becomes `path` at the end, or leaves nothing behind."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")  # mkstemp's would be private
     try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _to_disk(temporary)
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        if os.name == "posix":  # elsewhere a folder cannot be opened
+            _to_disk(path.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # a failed write names no file, others name the temporary one
+            error.filename = str(path)
         raise
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def is_main_process() -> bool:
+    """False in all but the first of several processes that torchrun or accelerate started together."""
+    return int(os.environ.get("WORLD_SIZE", 1)) == 1 or int(os.environ.get("RANK", 0)) == 0
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -171,7 +204,7 @@ def open_run(folder: Path, config: Mapping[str, Any], *, name: str = "config.jso
                 "choose another --output, or delete the folder"
             )
         return (folder / "done.json").exists()
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(not _TEMPORARY.fullmatch(item.name) for item in folder.iterdir()):
         raise UserError(f"{folder} is not empty and holds no run of ours; choose another --output")
     write_json(path, config)
     return False
@@ -179,7 +212,16 @@ def open_run(folder: Path, config: Mapping[str, Any], *, name: str = "config.jso
 
 def finish_run(folder: Path, **summary: Any) -> None:
     """Mark the run as complete. Nothing may be written after this."""
+    remove_temporaries(folder)
     write_json(folder / "done.json", {"finished": _now(), **summary})
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Delete what killed processes had half-written under `folder`; nobody else may be writing there."""
+    if is_main_process():
+        for item in folder.rglob(".*.tmp"):
+            if _TEMPORARY.fullmatch(item.name):
+                item.unlink(missing_ok=True)
 
 
 def provenance(*, seed: int | Sequence[int] | None = None, **extra: Any) -> Row:
