@@ -204,13 +204,13 @@ def _without_parameters(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raises UserError where the disk under `folder` has less than `needed` bytes free."""
+    """Raises UserError where less than `needed` bytes are free, or taken by earlier checkpoints, on `folder`'s disk."""
     place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(place).free + sum(path.stat().st_size for path in _stored(folder))
     if free < needed:
         raise UserError(
-            f"{folder}: training writes up to {needed / 1e9:.2g} GB (checkpoints and the model), {free / 1e9:.2g} GB "
-            "are free; choose another --output, or free some space"
+            f"{folder.parent}: training writes up to {needed / 1e9:.2g} GB (checkpoints and the model), "
+            f"{free / 1e9:.2g} GB are free; choose another --output, or free some space"
         )
 
 

@@ -68,6 +68,8 @@ def train_reward_model(
     check_lengths(model, pairs)
     check_names(settings)
     select_parameters(model, settings.trainable)
+    if checkpoints is not None:
+        check_space(checkpoints, bytes_needed(model, settings.optim))
     if settings.gradient_checkpointing:
         model.policy.gradient_checkpointing_enable({"use_reentrant": False})
     reference = reference_log_probabilities(model, pairs, settings.per_device_train_batch_size)
@@ -219,7 +221,6 @@ def _train(request: TrainRequest, output: Path) -> dict[str, Row]:
 
 def _fit(request: TrainRequest, model: RewardModel, tokenizer: Any, pairs: Sequence[EncodedPair]) -> None:
     settings = part_of(request, TrainSettings)
-    check_space(request.output, bytes_needed(model, settings.optim))
     with (request.output / "log.jsonl").open("w", encoding="utf-8") as log:
 
         def write(row: Row) -> None:

@@ -116,7 +116,7 @@ def test_a_process_that_is_asked_to_stop_keeps_what_it_has(tmp_path, capsys):
 def test_a_disk_that_is_too_small_is_found_before_the_first_step(tmp_path):
     check_space(tmp_path / "not" / "there" / "yet", 1000)
     with pytest.raises(UserError, match=r"run: training writes up to 1e\+06 GB .*GB are free; choose another --output"):
-        check_space(tmp_path / "run", 10**15)
+        check_space(tmp_path / "run" / "checkpoints", 10**15)
 
 
 def test_checkpoints_hold_no_pickle(tmp_path):
