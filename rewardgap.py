@@ -3,8 +3,8 @@
 The string under a field is its help. Every `run` imports what it needs when it is called, so that `--help` answers
 before torch could be imported, and hands back an `Answer`, which `main` prints.
 
-Exit codes: 0; 2 a mistake of the user's, in one line on stderr; 3 a claim is false, or a model has a problem; 130
-interrupted.
+Exit codes: 0; 2 a mistake of the user's, in one line on stderr; 3 a claim is false, a model has a problem, or an
+accuracy is below the threshold given; 130 interrupted.
 """
 
 import json
@@ -21,6 +21,7 @@ from llm_experiments.settings import (
     DynamicsRequest,
     PretrainSettings,
     ScoreRequest,
+    StressRequest,
     TrainRequest,
 )
 from rewardgap_arguments import POSITIONAL, parse
@@ -42,9 +43,10 @@ class Answer:
 
     @property
     def refuted(self) -> bool:
-        """Is a claim false, or did the doctor find a problem?"""
+        """Is a claim false, did the doctor find a problem, or is an accuracy under the threshold?"""
         problems = (finding["status"] == "problem" for finding in self.data.get("findings", ()))
-        return any(claim["holds"] is False for claim in self.data.get("claims", ())) or any(problems)
+        false = any(claim["holds"] is False for claim in self.data.get("claims", ()))
+        return false or any(problems) or bool(self.data.get("failures"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +260,23 @@ class Doctor(DoctorRequest, Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stress(StressRequest, Command):
+    """Token-shift stress test of reward models: do they rank meaning, or tokens?
+
+    Edits that keep the meaning should keep the ranking, edits that do damage should lower the reward. A verdict per
+    model, by rules that are printed with it.
+    """
+
+    def run(self) -> Answer:
+        from figures.stress_table import stress_table
+        from llm_experiments.stress.suite import run_stress
+
+        summary = run_stress(_part(self, StressRequest))
+        text = f"{stress_table(summary)}\nrows, texts and summary: {self.output}"
+        return Answer(text, {**summary, "output": str(self.output)})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Figures(Command):
     """Every figure again from stored results, in seconds, without training."""
 
@@ -283,6 +302,7 @@ COMMANDS: dict[str, type[Command]] = {
     "score": Score,
     "dynamics": Dynamics,
     "doctor": Doctor,
+    "stress": Stress,
     "figures": Figures,
 }
 

@@ -7,7 +7,8 @@ from typing import Any
 from llm_experiments.models import model_folder, read_manifest
 
 # fields of requests that name what is read, and whether it is a model
-READ = {"model": True, "reference": True, "pairs": False, "eval_pairs": False, "train_pairs": False}
+READ = {"model": True, "reference": True}
+READ |= dict.fromkeys(("pairs", "eval_pairs", "train_pairs", "rewrites"), False)
 MODEL_SUFFIXES = (".safetensors", ".json", ".model", ".jinja", ".txt")
 RUN_FILES = ("provenance.json", "done.json", "pretraining.json")  # beside a model made here; when, not what
 
@@ -16,15 +17,20 @@ def contents(request: Any) -> dict[str, dict[str, str | None]]:
     """SHA-256 by field and path; None for what is no local file or folder, such as a name on the hub."""
     found: dict[str, dict[str, str | None]] = {}
     for field, is_model in READ.items():
-        value = getattr(request, field, ())
-        for path in (value,) if isinstance(value, str) else value:
-            if field == "reference" and path in ("auto", "none"):
-                path = (path == "auto" and read_manifest(model_folder(request.model)).get("reference")) or ""
+        paths = _as_tuple(getattr(request, field, ()))
+        if field == "reference" and paths == ("auto",):
+            models = _as_tuple(request.model)
+            paths = tuple(read_manifest(model_folder(model)).get("reference") or "" for model in models)
+        for path in paths:
             if path and path != "none":
                 found.setdefault(field, {})[str(path)] = content_hash(
                     model_folder(path) if is_model else path, is_model
                 )
     return found
+
+
+def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
 
 
 def content_hash(path: str | Path, is_model: bool = False) -> str | None:

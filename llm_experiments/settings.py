@@ -21,7 +21,7 @@ AT_LEAST = {
     **dict.fromkeys(("hidden", "layers", "heads", "steps", "batch_size", "max_positions", "checkpoint_every"), 1),
     **dict.fromkeys(("per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps", "examples"), 1),
     **dict.fromkeys(("weight_decay", "warmup_steps", "max_grad_norm", "max_length", "tie_tolerance", "beta"), 0),
-    **dict.fromkeys(("seed", "save_steps"), 0),
+    **dict.fromkeys(("seed", "save_steps", "limit", "fail_under"), 0),
     "learning_rate": 0,  # at which nothing is learnt: a control
     "block": 2,  # one token alone predicts nothing
     "vocab_size": 5,  # four special tokens, and one to speak with
@@ -30,7 +30,7 @@ AT_LEAST = {
     "max_steps": -1,
 }
 ABOVE_ZERO = ("num_train_epochs",)
-AT_MOST = {"seed": 2**32 - 1, "lora_dropout": 1, "eval_fraction": 0.9}  # the seed's is numpy's
+AT_MOST = {"seed": 2**32 - 1, "lora_dropout": 1, "eval_fraction": 0.9, "fail_under": 1}  # the seed's is numpy's
 
 
 class _Checked:
@@ -295,3 +295,41 @@ class DoctorRequest(EncodingSettings, ModelSettings):
     """Pairs that the model itself is run on, of all lengths"""
     split: str = "train"
     """Split of a data set that has several"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StressRequest(EncodingSettings, ModelSettings):
+    """Stress-test reward models: edits that keep the meaning should keep the ranking."""
+
+    model: tuple[str, ...]
+    """Folders or hub names of reward models, ours or others'; several are compared"""
+    pairs: tuple[str, ...]
+    """Files, datasets folders or hub names of pairs"""
+    output: Path
+    """Folder of the run; asked for more transformations, strengths, rewrites or models, it computes only those"""
+    kind: Kind | Literal["auto"] = "auto"
+    """How the reward is read off models that do not say so themselves"""
+    transforms: tuple[str, ...] = ()
+    """Names of transformations, or all, or none (rewrites only); the default suite of ten unless given"""
+    strength: tuple[float, ...] = (0.5,)
+    """Shares of the places that an edit touches, above 0 and at most 1"""
+    sides: tuple[str, ...] = ("responses",)
+    """What invariance edits touch: responses, prompt; with both, a grid of combined edits is added"""
+    rewrites: tuple[str, ...] = ()
+    """Files of rewritten pairs (paraphrases, translations), joined by orig_chosen and orig_rejected, otherwise by id"""
+    train_pairs: str = ""
+    """The pairs that the models were trained on: adds how well their tokens foretell what changes"""
+    full: bool = False
+    """Every transformation, three strengths, both sides, and the grid of combined edits"""
+    limit: int = 0
+    """Take so many pairs, as evenly from the files as they allow; 0 for all"""
+    seed: int = 0
+    """Random choices of edits, and which pairs --limit takes"""
+    fail_under: float | None = None
+    """End with exit code 3 if an invariance edit takes any model's accuracy on all pairs below this, for use in CI"""
+    batch_size: int = 16
+    """Responses per forward pass; changes no score"""
+    split: str = "train"
+    """Split of a data set that has several"""
+    tie_tolerance: float = 1e-5
+    """Margins up to this size are ties"""

@@ -1,0 +1,87 @@
+"""The texts and scores of a stress test as files, each written once: what is there is not computed again."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from llm_experiments.pairs import Pair, plain_text
+from llm_experiments.stress.scorers import Scorer
+from llm_experiments.stress.shifts import CHANGED, REJECTED, UNCHANGED, Shift, Shifted
+from simulations.results import Row, UserError, read_rows, write_rows
+
+ORIGINAL = "original"
+Texts = Mapping[str, Sequence[Shifted]]
+
+
+def write_texts(output: Path, pairs: Sequence[Pair], shifts: Sequence[Shift]) -> Texts:
+    """Every pair after every shift, by the shift's name, kept as text for reading.
+
+    Raises:
+        UserError: a file holds other texts than the shift makes today.
+    """
+    _write_once(output / "originals.jsonl", [_text_row(pair) for pair in pairs])
+    texts = {}
+    for shift in shifts:
+        shifted = [shift.change(pair) for pair in pairs]
+        rows = [_text_row(pair) | {"side": shift.side, "fate": fate} for pair, fate in shifted]
+        _write_once(output / "texts" / f"{shift.name}.jsonl", rows)
+        texts[shift.name] = shifted
+    return texts
+
+
+def score_shifts(
+    place: Path, pairs: Sequence[Pair], texts: Texts, scorer: Callable[[], Scorer]
+) -> dict[str, dict[str, int]]:
+    """Score what has no file under `place` yet; returns per file how many responses had to be computed, and how many
+    there were. `scorer` is called only if there is something to do."""
+    missing = [name for name in (ORIGINAL, *texts) if not (place / f"{name}.jsonl").exists()]
+    if not missing:
+        return {}
+    judge, cost = scorer(), {}
+    for path in sorted(place.glob("*.jsonl")):
+        judge.remember(read_rows(path))
+    if ORIGINAL in missing:
+        before = judge.computed
+        judge.admit(pairs)
+        rows, _ = judge.score(pairs)
+        write_rows(place / f"{ORIGINAL}.jsonl", rows)
+        cost[ORIGINAL] = {"responses": 2 * len(rows), "computed": judge.computed - before}
+    originals = {row["id"]: row for row in read_rows(place / f"{ORIGINAL}.jsonl")}
+    before_by_id = {pair.id: pair for pair in pairs}
+    for name in missing:
+        if name == ORIGINAL:
+            continue
+        shifted, before = [one for one in texts[name] if one.pair.id in originals], judge.computed
+        scored, dropped = judge.score([pair for pair, fate in shifted if fate == CHANGED])
+        found = {row["id"]: row for row in scored}
+        rows = []
+        for pair, fate in shifted:
+            original = originals[pair.id]
+            if fate == UNCHANGED:
+                rows.append(original | {"fate": fate})
+            elif pair.id in found:
+                rows.append(found[pair.id] | {"fate": fate} | _edited(before_by_id[pair.id], pair))
+            else:
+                fate = f"{REJECTED}{dropped[pair.id]}" if pair.id in dropped else fate
+                rows.append({"id": pair.id, "subset": original["subset"], "fate": fate})
+        write_rows(place / f"{name}.jsonl", rows)
+        cost[name] = {"responses": 2 * len(shifted), "computed": judge.computed - before}
+    return cost
+
+
+def _edited(before: Pair, after: Pair) -> Row:
+    """Which responses read differently; an edited prompt changes what both are read after."""
+    prompt = before.prompt != after.prompt
+    sides = ("chosen", "rejected")
+    return {f"edited_{side}": prompt or getattr(before, side) != getattr(after, side) for side in sides}
+
+
+def _text_row(pair: Pair) -> Row:
+    texts = {field: plain_text(getattr(pair, field)) for field in ("prompt", "chosen", "rejected")}
+    return {"id": pair.id, "subset": pair.subset, **texts}
+
+
+def _write_once(path: Path, rows: list[Row]) -> None:
+    if not path.exists():
+        write_rows(path, rows)
+    elif read_rows(path) != rows:
+        raise UserError(f"{path}: holds other texts than this version makes; choose another --output")

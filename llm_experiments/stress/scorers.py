@@ -1,0 +1,197 @@
+"""What gives rewards in a stress test, and remembers them: no text is scored twice.
+
+A text is remembered by a hash of all that its reward depends on (a language model's token ids, a function's two
+strings). The hashes are stored with the scores, so that a rerun knows what an earlier one computed. `computed` counts
+the texts that had to be scored.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from llm_experiments.encoding import EncodedPair, encode_pairs
+from llm_experiments.evaluation import TIE_TOLERANCE
+from llm_experiments.pairs import Pair, plain_text
+from llm_experiments.settings import EncodingSettings
+from simulations.results import Row, UserError
+
+SIDES = ("chosen", "rejected")
+NOT_KEPT = ("key", "n_tokens", "per_token", "edited")  # columns that say nothing about a text's reward
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One pair as its scorer reads it: for either side a key, the response's length in tokens, and what to score."""
+
+    id: str
+    subset: str
+    prompt_key: str
+    keys: tuple[str, str]
+    tokens: tuple[int, int]
+    texts: tuple[Any, Any]
+
+
+class Scorer:
+    """Rewards of pairs, from memory where the same text was scored before."""
+
+    kind = "function"
+
+    def __init__(self, tie_tolerance: float = TIE_TOLERANCE) -> None:
+        self.tie_tolerance = tie_tolerance
+        self.computed = 0
+        self._known: dict[str, Row] = {}
+
+    def remember(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """The rewards in stored score rows."""
+        for row in rows:
+            for side in SIDES:
+                if row.get(f"key_{side}"):
+                    columns = [name.removesuffix(f"_{side}") for name in row if name.endswith(f"_{side}")]
+                    kept = [name for name in columns if name not in NOT_KEPT]
+                    self._known[row[f"key_{side}"]] = {name: row[f"{name}_{side}"] for name in kept}
+
+    def admit(self, pairs: Sequence[Pair]) -> None:
+        """Look at the original pairs before anything is computed; raises UserError where they cannot be scored."""
+
+    def score(self, pairs: Sequence[Pair]) -> tuple[list[Row], dict[str, str]]:
+        """A row per pair as `rewardgap score` writes it, with the keys, and why the others were left out, by id.
+
+        Raises:
+            UserError: a reward is not finite; the message names the pair.
+        """
+        readings, dropped = self.read(pairs)
+        fresh: dict[str, Any] = {}
+        for reading in readings:
+            fresh |= zip(reading.keys, reading.texts, strict=True)
+        fresh = {key: text for key, text in fresh.items() if key not in self._known}
+        columns = self.rewards(list(fresh.values())) if fresh else {}
+        self.computed += len(fresh)
+        for place, key in enumerate(fresh):
+            self._known[key] = {name: float(values[place]) for name, values in columns.items()}
+        return [self._row(reading) for reading in readings], dropped
+
+    def read(self, pairs: Sequence[Pair]) -> tuple[list[Reading], dict[str, str]]:
+        """The pairs in order as this scorer reads them; of those it cannot read, the reason by id."""
+        raise NotImplementedError
+
+    def rewards(self, texts: Sequence[Any]) -> Mapping[str, Sequence[float]]:
+        """Columns of numbers for what `read` gave as texts; one of them is `scores`."""
+        raise NotImplementedError
+
+    def _row(self, reading: Reading) -> Row:
+        found = [self._known[key] for key in reading.keys]
+        chosen, rejected = (values["scores"] for values in found)
+        if not np.isfinite([chosen, rejected]).all():
+            raise UserError(f"pair {reading.id!r}: its reward is not a finite number; try --dtype float32")
+        margin = chosen - rejected
+        row: Row = {
+            "id": reading.id,
+            "subset": reading.subset,
+            "prompt_hash": reading.prompt_key,
+            "results": 0.5 if abs(margin) <= self.tie_tolerance else float(margin > 0),
+            "kind": self.kind,
+        }
+        for side, values, key, tokens in zip(SIDES, found, reading.keys, reading.tokens, strict=True):
+            row |= {f"{name}_{side}": value for name, value in values.items()}
+            row |= {f"n_tokens_{side}": tokens, f"key_{side}": key}
+            if self.kind == "implicit":
+                row[f"per_token_{side}"] = values["scores"] / max(1, tokens)
+        return row
+
+
+class FunctionScorer(Scorer):
+    """Any reward function of (prompt, response) as texts; lengths are counted in words."""
+
+    def __init__(self, reward: Callable[[str, str], float], tie_tolerance: float = TIE_TOLERANCE) -> None:
+        super().__init__(tie_tolerance)
+        self._reward = reward
+
+    def read(self, pairs: Sequence[Pair]) -> tuple[list[Reading], dict[str, str]]:
+        readings = []
+        for pair in pairs:
+            prompt = plain_text(pair.prompt)
+            responses = [plain_text(text) for text in (pair.chosen, pair.rejected)]
+            keys, tokens = (_key(prompt, text) for text in responses), (len(text.split()) for text in responses)
+            texts = ((prompt, text) for text in responses)
+            readings.append(Reading(pair.id, pair.subset, _key(prompt), *map(tuple, (keys, tokens, texts))))  # type: ignore[arg-type]
+        return readings, {}
+
+    def rewards(self, texts: Sequence[Any]) -> Mapping[str, Sequence[float]]:
+        return {"scores": [float(self._reward(*text)) for text in texts]}
+
+
+class ModelScorer(Scorer):
+    """A reward model on a language model. Pairs that are too long for it, or have no tokens, are left out."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        encoding: EncodingSettings,
+        *,
+        batch_size: int = 16,
+        tie_tolerance: float = TIE_TOLERANCE,
+    ) -> None:
+        super().__init__(tie_tolerance)
+        self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+        self.kind = model.kind
+        self.asked, self.encoding = encoding, limited(encoding, model.config)
+
+    def admit(self, pairs: Sequence[Pair]) -> None:
+        from llm_experiments.scoring import check_lengths, check_pooling
+
+        encoded, audit = encode_pairs(pairs, self.tokenizer, self.asked)
+        print(audit, file=sys.stderr)
+        check_lengths(self.model, encoded)
+        check_pooling(self.model, encoded)
+        for note in self.model.notes:
+            print(note, file=sys.stderr)
+
+    def read(self, pairs: Sequence[Pair]) -> tuple[list[Reading], dict[str, str]]:
+        from llm_experiments.scoring import prompt_hash
+
+        encoded, dropped = encode(pairs, self.tokenizer, self.encoding)
+        readings = []
+        for pair in encoded:
+            texts, tokens = [], (len(pair.chosen_ids), len(pair.rejected_ids))
+            for side, length in zip(SIDES, tokens, strict=True):
+                texts.append((*pair.sequence(self.kind, side), length))  # type: ignore[arg-type]
+            keys = tuple(_key(*text) for text in texts)
+            readings.append(
+                Reading(pair.id, pair.subset, prompt_hash(pair.prompt_ids), keys, tokens, tuple(texts))  # type: ignore[arg-type]
+            )
+        return readings, dropped
+
+    def rewards(self, texts: Sequence[Any]) -> Mapping[str, Sequence[float]]:
+        from llm_experiments.scoring import _values
+
+        return _values(self.model, texts, self.batch_size, progress=True)
+
+
+def encode(
+    pairs: Sequence[Pair], tokenizer: Any, settings: EncodingSettings
+) -> tuple[list[EncodedPair], dict[str, str]]:
+    """The pairs that can be encoded, in order, and the reason for each that cannot, by id; none may be left."""
+    if not pairs:
+        return [], {}
+    settings = replace(settings, bad_pairs="drop")
+    anchor = Pair("\0anchor", "", "question", "answer one", "answer two")  # so that somebody is always left
+    encoded, audit = encode_pairs([anchor, *pairs], tokenizer, replace(settings, bad_pairs="drop"))
+    dropped = {name: reason for reason, names in audit.dropped_ids.items() for name in names if name != anchor.id}
+    return [pair for pair in encoded if pair.id != anchor.id], dropped
+
+
+def limited(encoding: EncodingSettings, config: Any) -> EncodingSettings:
+    """No text may be longer than the model's positions; an edit that makes one so long leaves its pair out."""
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    limits = [limit for limit in (encoding.max_length, positions) if limit]
+    action = "drop" if encoding.over_length == "error" else encoding.over_length
+    return replace(encoding, max_length=min(limits, default=0), over_length=action)
+
+
+def _key(*parts: Any) -> str:
+    return blake2b(repr(parts).encode(), digest_size=12).hexdigest()

@@ -1,0 +1,180 @@
+"""A stress test: reward models, pairs, and shifts that should not matter (or should): `rewardgap stress`.
+
+    rewardgap stress --model runs/explicit runs/implicit --pairs test.jsonl --output runs/stress
+
+A shift is one transformation (or a file of rewrites) at one strength on one side: `lowercase@0.5@responses`. Sides are
+`responses` (both, by one rule), `prompt`, for sensitivity edits `chosen` or `rejected`, and `both` for a combined
+shift. Its name is what its files are called. The run folder:
+
+    config.json, inputs.json, provenance.json, done.json      as every run; done.json is written last
+    originals.jsonl                          {id, subset, prompt, chosen, rejected}; messages are rendered to text
+    texts/<shift>.jsonl                      {id, subset, side, fate, prompt, chosen, rejected}: one line per original
+    scores/<model>/model.json                {name, source, kind, notes, cost: {shift: {responses, computed}}}
+    scores/<model>/original.jsonl            the columns of `rewardgap score` (id, subset, prompt_hash, scores_chosen,
+                                             scores_rejected, results, n_tokens_*, kind, ...), and key_* (of the text)
+    scores/<model>/<shift>.jsonl             the same and `fate`, edited_* where it is changed, no scores where rejected
+    reliance/<model>/<original|shift>.jsonl  with --train_pairs: rewards of the same pairs under rules that know nothing
+                                             but the training pairs: {id, bag_of_tokens_*, token_overlap_*,
+                                             coefficient_* (of some pairs, otherwise null)}
+    summary.json                             everything below
+
+Fates: "changed", "unchanged", "rejected: reason" (the gate's; or the model's: "rejected: too long"). Everything that is
+compared is compared on changed pairs: unchanged ones differ by nothing, whatever the model.
+
+summary.json. An interval is {value, low, high, n}, 95 %, n prompts; a number that cannot be known is null.
+
+    models       [{name, source, kind, n_pairs, n_prompts, accuracy: interval, tie_rate, spread (sd of the original
+                 rewards), verdict, reasons: [text], cost, baselines: {longest, shortest, bag_of_tokens|null,
+                 token_overlap|null: interval}, length: {rule, agreement: interval, where_wrong: interval|null}|null}]
+    table        [{name (the shift's), model, transformation, family, purpose, strength, side, description,
+                 n_pairs (that the model could score before), n_changed, n_unchanged, n_rejected,
+                 rejected_reasons: {reason: n}, accuracy_overall (after, of changed and unchanged pairs); then, null if
+                 no pair is changed: n_prompts (of changed pairs), accuracy_before, accuracy_after, difference: interval
+                 (after - before), p_value, p_holm (McNemar; for sensitivity edits the sign test of falls),
+                 flip_rate: interval, margin_shift: interval (in spreads), drift (mean |change| of an edited response's
+                 reward, in spreads), rank_correlation (rewards of edited responses, before and after),
+                 falls: interval|null (sensitivity: share of damaged responses whose reward fell, ties 1/2),
+                 tokens_before, tokens_after (mean length of an edited response), length_correlation (change of margin
+                 with change of length difference), baselines: {longest, shortest, bag_of_tokens, token_overlap:
+                 {before, after}|null}, token_reliance: {overlap: r|null, coefficient: r|null, n_coefficient}}]
+    comparisons  [{model_a, model_b, name, transformation, strength, side, n_changed, difference: interval (of the
+                 changes in accuracy, a - b), p_value, p_holm}]
+    grid         [{model, name, prompt_transformation, response_transformation, strength, n_changed, accuracy_before,
+                 drop_prompt, drop_responses, drop_both: interval, interaction: interval (drop_both - the sum of the
+                 two)}], on pairs that all three changed
+    notes, rules [text]
+    threshold    --fail_under, with failures: [text] where an accuracy_overall is below it
+
+A rerun with more models, transformations, strengths, sides or rewrites computes only those; anything else that differs
+is another run. No text is scored twice by one model: an edit costs the texts that it changed.
+"""
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from llm_experiments.contents import contents
+from llm_experiments.inputs import CONTENTS, check_contents
+from llm_experiments.pair_sources import source_stem
+from llm_experiments.pairs import Pair, load_pairs
+from llm_experiments.settings import StressRequest
+from llm_experiments.stress.folder import score_shifts, write_texts
+from llm_experiments.stress.judges import Judge
+from llm_experiments.stress.planning import plan
+from llm_experiments.stress.reliance import rely
+from llm_experiments.stress.scorers import Scorer
+from llm_experiments.stress.shifts import Shift
+from llm_experiments.stress.summary import summarise_stress
+from simulations.results import Row, UserError, finish_run, open_run, provenance, read_json, write_json
+
+# What a rerun may ask differently: more of it is more to compute, and the rest changes no number in a row.
+GROWING = ("model", "transforms", "strength", "sides", "rewrites", "full", "train_pairs", "fail_under", "batch_size")
+
+
+def run_stress(request: StressRequest) -> Row:
+    """Everything `rewardgap stress` does; returns the summary.
+
+    Raises:
+        UserError: whatever the user can set right, with nothing half-written left behind.
+    """
+    output = request.output
+    first = not (output / "config.json").exists()
+    fixed = {name: value for name, value in asdict(request).items() if name not in (*GROWING, "output")}
+    open_run(output, {"command": "stress", **fixed})
+    try:
+        return _run(request, output)
+    except UserError:
+        if first and not any((output / "scores").glob("*/*.jsonl")):
+            shutil.rmtree(output, ignore_errors=True)
+        raise
+
+
+def stress_scorers(
+    pairs: Sequence[Pair], shifts: Sequence[Shift], scorers: Mapping[str, Scorer], output: Path, **options: Any
+) -> Row:
+    """The same with scorers in memory (a `FunctionScorer` is any function of prompt and response), by name; `options`
+    go to `summarise_stress`. Use a new folder for other pairs or scorers: what it holds is told by name alone.
+    """
+    texts = write_texts(output, pairs, shifts)
+    for name, scorer in scorers.items():
+        score_shifts(output / "scores" / name, pairs, texts, lambda scorer=scorer: scorer)
+    return summarise_stress(output, shifts, list(scorers), **options)
+
+
+def read_pairs(request: StressRequest) -> list[Pair]:
+    """The original pairs of all files, at most `--limit` of them: every file gives as many as the others, as far as it
+    has them, and which ones depends on (seed, id) alone, so that a larger limit keeps those of a smaller one.
+
+    Raises:
+        UserError: a file cannot be read, or an id occurs in two files.
+    """
+    files: list[list[Pair]] = []
+    places: dict[str, str] = {}
+    for place in request.pairs:
+        some = []
+        for pair in load_pairs(place, bad_pairs=request.bad_pairs, split=request.split):
+            if pair.id in places:
+                raise UserError(f"{place}: id {pair.id!r} was already used in {places[pair.id]}; ids must be unique")
+            places[pair.id] = place
+            some.append(pair if pair.subset else replace(pair, subset=source_stem(place)))
+        files.append(some)
+    if not request.limit:
+        return [pair for some in files for pair in some]
+    chosen: set[str] = set()
+    left = request.limit
+    for number, some in enumerate(sorted(files, key=len)):
+        share = min(len(some), -(-left // (len(files) - number)))
+        drawn = sorted(some, key=lambda pair: blake2b(repr((request.seed, pair.id)).encode()).digest())
+        chosen |= {pair.id for pair in drawn[:share]}
+        left -= share
+    return [pair for some in files for pair in some if pair.id in chosen]
+
+
+def name_models(sources: Sequence[str]) -> dict[str, str]:
+    """Sources by the name under which their scores are stored: the folder's, or the hub's with its owner.
+
+    Raises:
+        UserError: two have the same name.
+    """
+    models: dict[str, str] = {}
+    for source in sources:
+        path = Path(source)
+        name = (path.parent.name if path.name == "model" else path.resolve().name) if path.exists() else source
+        name = name.replace("/", "_")
+        if models.setdefault(name, source) != source:
+            raise UserError(f"--model {source}: another model is called {name!r} as well; rename one of the folders")
+    return models
+
+
+def _run(request: StressRequest, output: Path) -> Row:
+    check_contents(output, request)
+    known = read_json(output / CONTENTS)
+    for field, hashes in contents(request).items():  # what has been added since
+        known.setdefault(field, {}).update(hashes)
+    pairs = read_pairs(request)
+    shifts, notes = plan(request, pairs)
+    judges = [Judge(request, name, source) for name, source in name_models(request.model).items()]
+    for judge in judges:
+        judge.check_place(output / "scores" / judge.name)
+    for note in notes:
+        print(note, file=sys.stderr)
+    (output / "done.json").unlink(missing_ok=True)
+    write_json(output / CONTENTS, known)
+    write_json(output / "provenance.json", provenance(seed=request.seed, inputs=known))
+    texts = write_texts(output, pairs, shifts)
+    for judge in judges:
+        place = output / "scores" / judge.name
+        cost = score_shifts(place, pairs, texts, judge.scorer)
+        judge.describe(place, cost)
+        if request.train_pairs:
+            rely(judge, request.train_pairs, output / "reliance" / judge.name, pairs, texts)
+        judge.release()
+    names = [judge.name for judge in judges]
+    summary = summarise_stress(output, shifts, names, fail_under=request.fail_under, notes=notes)
+    write_json(output / "summary.json", summary)
+    finish_run(output)
+    return read_json(output / "summary.json")  # as any reader will find it: what is undefined is null

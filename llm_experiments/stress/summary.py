@@ -1,0 +1,250 @@
+"""The summary of a stress test, from the rows in its folder and from nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from llm_experiments.baselines import TIES
+from llm_experiments.stress.folder import ORIGINAL
+from llm_experiments.stress.measures import (
+    LENGTH_RULES,
+    Change,
+    accuracy_row,
+    by_prompt,
+    column,
+    fates,
+    foretold,
+    interval_row,
+    length_results,
+    length_rule,
+    measure,
+    overall_accuracy,
+    rule_results,
+    spread_of,
+)
+from llm_experiments.stress.reliance import SAMPLE, TRAINED
+from llm_experiments.stress.shifts import Shift
+from llm_experiments.stress.verdict import RULES, decide
+from simulations.results import Row, read_json, read_rows
+from simulations.statistics import holm, mcnemar_test, paired_difference_interval
+
+TRAINED_RULES = ("bag_of_tokens", "token_overlap")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one model's files hold: score rows by shift, and rows of the rules that know its training pairs (if any)."""
+
+    name: str
+    about: Row
+    originals: list[Row]
+    shifted: dict[str, list[Row]]
+    rules: dict[str, dict[str, Row]]
+
+    @classmethod
+    def read(cls, output: Path, name: str, shifts: Sequence[Shift]) -> "Scores":
+        place, reliance = output / "scores" / name, output / "reliance" / name
+        names = [ORIGINAL, *(shift.name for shift in shifts)]
+        rows = {one: read_rows(place / f"{one}.jsonl") for one in names}
+        files = {one: reliance / f"{one}.jsonl" for one in names}
+        rules = {one: {row["id"]: row for row in read_rows(path)} for one, path in files.items() if path.exists()}
+        about = read_json(place / "model.json") if (place / "model.json").exists() else {}
+        return cls(name, about, rows.pop(ORIGINAL), rows, rules)
+
+    @property
+    def prompts(self) -> list[str]:
+        return [str(row["prompt_hash"]) for row in self.originals]
+
+
+def summarise_stress(
+    output: Path,
+    shifts: Sequence[Shift],
+    models: Sequence[str],
+    *,
+    fail_under: float | None = None,
+    notes: Sequence[str] = (),
+) -> Row:
+    """Everything that summary.json holds (see `llm_experiments.stress.suite`)."""
+    scores = [Scores.read(output, name, shifts) for name in models]
+    alone = [shift for shift in shifts if not shift.parts]
+    table = [_table_row(one, shift) for one in scores for shift in alone]
+    _correct(table)
+    found = []
+    for one in scores:
+        row = _model_row(one)
+        verdict, reasons = decide(row, [line for line in table if line["model"] == one.name])
+        found.append(row | {"verdict": verdict, "reasons": reasons})
+    comparisons = [
+        row
+        for first, second in combinations(scores, 2)
+        for shift in alone
+        if shift.purpose == "invariance" and (row := _comparison(first, second, shift)) is not None
+    ]
+    _correct(comparisons)
+    return {
+        "models": found,
+        "table": table,
+        "comparisons": comparisons,
+        "grid": [row for one in scores for row in _grid(one, shifts)],
+        "notes": [*notes, *_notes(scores, shifts)],
+        "rules": list(RULES),
+        "threshold": fail_under,
+        "failures": _failures(table, fail_under),
+    }
+
+
+def _model_row(scores: Scores) -> Row:
+    rows, prompts = scores.originals, scores.prompts
+    results = column(rows, "results")
+    rules = scores.rules.get(ORIGINAL, {})
+    baselines: Row = {rule: accuracy_row(length_results(rows, rule), prompts) for rule in LENGTH_RULES}
+    for rule in TRAINED_RULES:
+        known = _rule_results(rows, rules, rule)
+        baselines[rule] = None if known is None else accuracy_row(known, prompts)
+    return {
+        "name": scores.name,
+        "source": scores.about.get("source", scores.name),
+        "kind": rows[0]["kind"],
+        "n_pairs": len(rows),
+        "n_prompts": len(set(prompts)),
+        "accuracy": accuracy_row(results, prompts),
+        "tie_rate": float(np.mean(results == 0.5)),
+        "spread": spread_of(rows),
+        "length": length_rule(rows),
+        "baselines": baselines,
+        "cost": scores.about.get("cost", {}),
+    }
+
+
+def _table_row(scores: Scores, shift: Shift) -> Row:
+    rows = scores.shifted[shift.name]
+    change = Change.of(scores.originals, rows)
+    row = {
+        "name": shift.name,
+        "model": scores.name,
+        "transformation": shift.transformation,
+        "family": shift.family,
+        "purpose": shift.purpose,
+        "strength": shift.strength,
+        "side": shift.side,
+        "description": shift.description,
+        **fates(rows),
+        "accuracy_overall": overall_accuracy(rows),
+        **measure(change, purpose=shift.purpose, spread=spread_of(scores.originals)),
+    }
+    before, after = scores.rules.get(ORIGINAL, {}), scores.rules.get(shift.name, {})
+    baselines: Row = {
+        rule: _before_after(length_results(change.before, rule), length_results(change.after, rule))
+        for rule in LENGTH_RULES
+    }
+    for rule in TRAINED_RULES:
+        baselines[rule] = _before_after(
+            _rule_results(change.before, before, rule), _rule_results(change.after, after, rule)
+        )
+    overlap, coefficient = (foretold(change, before, after, rule) for rule in ("token_overlap", "coefficient"))
+    reliance = {"overlap": overlap["r"], "coefficient": coefficient["r"], "n_coefficient": coefficient["n"]}
+    return row | {"baselines": baselines, "token_reliance": reliance}
+
+
+def _rule_results(rows: Sequence[Row], rules: Mapping[str, Row], rule: str) -> np.ndarray | None:
+    if not rules or not rows:
+        return None
+    return rule_results([rules[row["id"]] for row in rows], rule, TIES[rule])
+
+
+def _before_after(before: np.ndarray | None, after: np.ndarray | None) -> Row | None:
+    if before is None or after is None or not len(before):
+        return None
+    return {"before": float(before.mean()), "after": float(after.mean())}
+
+
+def _correct(rows: Sequence[Row]) -> None:
+    """Holm over all rows that have a p-value."""
+    tested = [row for row in rows if row["p_value"] is not None]
+    for row in rows:
+        row["p_holm"] = None
+    for row, p in zip(tested, holm([row["p_value"] for row in tested]), strict=True):
+        row["p_holm"] = p
+
+
+def _comparison(first: Scores, second: Scores, shift: Shift) -> Row | None:
+    """Does the shift change one model's accuracy more than the other's? On pairs that both scored, before and after."""
+    one, other = (Change.of(scores.originals, scores.shifted[shift.name]) for scores in (first, second))
+    ids = set(other.ids)
+    common = [name for name in one.ids if name in ids]
+    if not common:
+        return None
+    prompts = dict(zip(one.ids, one.prompts, strict=True))
+    changes = []
+    for change in (one, other):
+        before, after = change.results()
+        moved = dict(zip(change.ids, after - before, strict=True))
+        changes.append(by_prompt([moved[name] for name in common], [prompts[name] for name in common]))
+    return {
+        "model_a": first.name,
+        "model_b": second.name,
+        "name": shift.name,
+        "transformation": shift.transformation,
+        "strength": shift.strength,
+        "side": shift.side,
+        "n_changed": len(common),
+        "difference": interval_row(paired_difference_interval(*changes)),
+        "p_value": mcnemar_test(*changes),
+    }
+
+
+def _grid(scores: Scores, shifts: Sequence[Shift]) -> list[Row]:
+    """Edits of the prompt and of the responses, alone and together, on the pairs that all three changed."""
+    rows = []
+    for shift in shifts:
+        if not shift.parts:
+            continue
+        changes = [Change.of(scores.originals, scores.shifted[one.name]) for one in (*shift.parts, shift)]
+        common = set.intersection(*(set(change.ids) for change in changes))
+        names = [part.transformation for part in shift.parts]
+        row: Row = {"model": scores.name, "prompt_transformation": names[0], "response_transformation": names[1]}
+        row |= {"name": shift.name, "strength": shift.strength, "n_changed": len(common)}
+        row |= dict.fromkeys(("accuracy_before", "drop_prompt", "drop_responses", "drop_both", "interaction"))
+        if common:
+            drops = []
+            for change in changes:
+                before, after = change.results()
+                kept = [number for number, name in enumerate(change.ids) if name in common]
+                prompts = [change.prompts[number] for number in kept]
+                drops.append(by_prompt((before - after)[kept], prompts))
+                row["accuracy_before"] = float(before[kept].mean())
+            zero = np.zeros(len(drops[0]))
+            for name, drop in zip(("drop_prompt", "drop_responses", "drop_both"), drops, strict=True):
+                row[name] = interval_row(paired_difference_interval(drop, zero))
+            row["interaction"] = interval_row(paired_difference_interval(drops[2], drops[0] + drops[1]))
+        rows.append(row)
+    return rows
+
+
+def _notes(scores: Sequence[Scores], shifts: Sequence[Shift]) -> list[str]:
+    notes = [f"{one.name}: {note}" for one in scores for note in one.about.get("notes", ())]
+    if not any(one.rules for one in scores):
+        notes.append("training pairs unknown: give --train_pairs to see whether their tokens foretell what changes")
+    else:
+        notes.append(
+            f"the theory's coefficient is computed for {SAMPLE} of the pairs and {TRAINED} of the training pairs"
+        )
+    for one in scores:
+        cost = [one.about.get("cost", {}).get(name) for name in (ORIGINAL, *(shift.name for shift in shifts))]
+        if cost and all(cost):
+            computed, all_of = (sum(part[key] for part in cost) for key in ("computed", "responses"))
+            notes.append(f"{one.name}: {computed} of {all_of} rewards had to be computed, the others were known")
+    return notes
+
+
+def _failures(table: Sequence[Row], threshold: float | None) -> list[str]:
+    if threshold is None:
+        return []
+    return [
+        f"{row['model']}: {row['accuracy_overall']:.3f} of all pairs after {row['name']}, less than {threshold:g}"
+        for row in table
+        if row["purpose"] == "invariance" and row["n_prompts"] and row["accuracy_overall"] < threshold
+    ]

@@ -1,0 +1,264 @@
+"""The stress suite on worlds where the truth is known: verdicts of planted models, cost of a rerun, joins, measures."""
+
+import json
+
+import numpy as np
+import pytest
+from stress_worlds import DAMAGED, HALF, REWARDS, SWAPPED, VERDICT, keyword, pairs, replacing, truth, write_pairs
+
+from llm_experiments.pairs import Pair
+from llm_experiments.settings import StressRequest
+from llm_experiments.stress.rewrites import read_rewrites
+from llm_experiments.stress.scorers import FunctionScorer
+from llm_experiments.stress.shifts import CHANGED, combined
+from llm_experiments.stress.sides import with_words, words_of
+from llm_experiments.stress.suite import read_pairs, stress_scorers
+from llm_experiments.stress.verdict import decide
+from simulations.results import UserError, read_rows
+from simulations.statistics import paired_difference_interval
+
+
+def stress(folder, rewards, shifts=(SWAPPED, DAMAGED), count=150, **options):
+    scorers = {name: FunctionScorer(reward) for name, reward in rewards.items()}
+    return stress_scorers(pairs(count), shifts, scorers, folder, **options)
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory):
+    return stress(tmp_path_factory.mktemp("stress"), REWARDS, (SWAPPED, HALF, DAMAGED))
+
+
+@pytest.mark.parametrize("name", VERDICT)
+def test_every_planted_model_gets_its_verdict(summary, name):
+    model = next(row for row in summary["models"] if row["name"] == name)
+    assert model["verdict"] == VERDICT[name], model["reasons"]
+    assert model["reasons"]
+
+
+def test_too_few_pairs_decide_nothing(tmp_path):
+    few = stress(tmp_path, {"oracle": truth}, count=30)
+    assert few["models"][0]["verdict"] == "inconclusive"
+    assert "changed pairs of 40 prompts" in " ".join(few["models"][0]["reasons"])
+
+
+def test_without_damage_nobody_is_called_robust(tmp_path):
+    assert stress(tmp_path, {"oracle": truth}, (SWAPPED,))["models"][0]["verdict"] == "inconclusive"
+
+
+def test_a_right_model_on_pairs_where_the_better_answer_is_longer_is_not_length_driven(tmp_path):
+    longer = [Pair(p.id, p.subset, p.prompt, p.chosen + " filler" * 12, p.rejected) for p in pairs(150)]
+    longer[:20] = [Pair(p.id, p.subset, p.prompt, p.chosen, p.rejected + " filler" * 20) for p in longer[:20]]
+    made = stress_scorers(longer, (SWAPPED, DAMAGED), {"oracle": FunctionScorer(truth)}, tmp_path)
+    assert made["models"][0]["length"]["agreement"]["value"] > 0.85
+    assert made["models"][0]["verdict"] == "robust"
+
+
+def test_the_drop_and_its_neighbours_by_hand(summary):
+    rows = {(row["model"], row["transformation"]): row for row in summary["table"]}
+    swapped = rows["keyword", "swapped"]
+    assert (swapped["accuracy_before"], swapped["accuracy_after"]) == (1.0, 0.5)
+    assert swapped["difference"]["value"] == -0.5
+    assert swapped["difference"]["high"] < -0.3
+    assert swapped["flip_rate"]["value"] == 0.5  # to a tie is half a reversal
+    assert swapped["p_holm"] < 1e-10
+    assert (swapped["n_pairs"], swapped["n_changed"], swapped["n_rejected"]) == (150, 150, 0)
+    for model in ("oracle", "constant", "length"):
+        assert rows[model, "swapped"]["difference"]["value"] == 0
+        assert rows[model, "swapped"]["drift"] in (0, None)
+    damaged = rows["oracle", "damaged"]
+    assert damaged["falls"]["value"] == 1.0
+    assert damaged["p_holm"] < 1e-10
+    assert rows["constant", "damaged"]["falls"]["value"] == 0.5
+    assert rows["constant", "damaged"]["drift"] is None  # no spread to measure it in
+    half = rows["keyword", "half"]
+    assert 0 < half["n_changed"] < 150
+    assert half["n_changed"] + half["n_unchanged"] == 150
+
+
+def test_holm_is_over_the_whole_table(summary):
+    tested = sorted(row["p_value"] for row in summary["table"] if row["p_value"] is not None)
+    first = min(row["p_holm"] for row in summary["table"] if row["p_value"] is not None)
+    assert first == pytest.approx(min(1, tested[0] * len(tested)))
+
+
+def test_models_are_compared_by_what_a_shift_does_to_either(summary):
+    found = {(row["model_a"], row["model_b"], row["transformation"]): row for row in summary["comparisons"]}
+    apart = found["oracle", "keyword", "swapped"]
+    assert apart["difference"]["value"] == 0.5
+    assert apart["difference"]["low"] > 0
+    alike = found["constant", "length", "swapped"]["difference"]
+    assert -0.05 < alike["low"] <= 0 <= alike["high"] < 0.05
+
+
+class Counting(FunctionScorer):
+    """Keeps a list of the texts that it was really asked about."""
+
+    def __init__(self, reward):
+        self.asked = []
+        super().__init__(lambda prompt, response: self.asked.append((prompt, response)) or reward(prompt, response))
+
+
+def test_one_more_shift_costs_the_texts_that_it_changed(tmp_path):
+    first = Counting(keyword)
+    stress_scorers(pairs(60), (SWAPPED,), {"m": first}, tmp_path / "grown")
+    assert len(first.asked) == len(set(first.asked))  # no text twice
+    before = (tmp_path / "grown" / "scores" / "m" / f"{SWAPPED.name}.jsonl").read_bytes()
+    second = Counting(keyword)
+    grown = stress_scorers(pairs(60), (SWAPPED, HALF), {"m": second}, tmp_path / "grown")
+    edited = [HALF.change(pair).pair for pair in pairs(60)]
+    texts = {(p.prompt, text) for p in edited for text in (p.chosen, p.rejected)} - set(first.asked)
+    assert sorted(second.asked) == sorted(texts)
+    assert 0 < len(texts) < 120
+    assert (tmp_path / "grown" / "scores" / "m" / f"{SWAPPED.name}.jsonl").read_bytes() == before
+    at_once = stress_scorers(pairs(60), (SWAPPED, HALF), {"m": FunctionScorer(keyword)}, tmp_path / "at_once")
+    assert at_once["table"] == grown["table"]
+    third = Counting(keyword)
+    stress_scorers(pairs(60), (SWAPPED, HALF), {"m": third}, tmp_path / "grown")
+    assert third.asked == []
+
+
+def test_other_pairs_do_not_pass_for_those_of_the_folder(tmp_path):
+    stress_scorers(pairs(20), (SWAPPED,), {"m": FunctionScorer(truth)}, tmp_path)
+    with pytest.raises(UserError, match="holds other texts"):
+        stress_scorers(pairs(20, seed=1), (SWAPPED,), {"m": FunctionScorer(truth)}, tmp_path)
+
+
+def test_two_edits_at_once_and_their_interaction(tmp_path):
+    """A reward that needs both edits to be fooled: alone neither does harm, together they reverse every pair."""
+    asked = replacing({"question": "query"}, "asked", "invariance", "prompt")
+    both = combined(asked, SWAPPED)
+
+    def fooled(prompt, response):
+        return truth(prompt, response) * (-1 if "query" in prompt and "other-" in response else 1)
+
+    found = stress(tmp_path, {"m": fooled}, (asked, SWAPPED, both), count=80)
+    (row,) = found["grid"]
+    assert (row["prompt_transformation"], row["response_transformation"]) == ("asked", "swapped")
+    assert row["drop_prompt"]["value"] == row["drop_responses"]["value"] == 0
+    assert row["drop_both"]["value"] == row["interaction"]["value"] == 1
+    assert row["interaction"]["low"] > 0.9
+    assert {line["name"] for line in found["table"]} == {asked.name, SWAPPED.name}
+
+
+def test_a_threshold_that_is_not_met_is_named(tmp_path):
+    assert stress(tmp_path, {"keyword": keyword}, (SWAPPED,), fail_under=0.4)["failures"] == []
+    (failure,) = stress(tmp_path, {"keyword": keyword}, (SWAPPED,), fail_under=0.6)["failures"]
+    assert "keyword: 0.500" in failure
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["plain", " two words \n", "\n\nHuman: first\n\nAssistant: answer\n\nHuman: second one\n\nAssistant:", "", "   "],
+)
+@pytest.mark.parametrize("field", ["prompt", "chosen"])
+def test_words_are_put_back_into_their_form(text, field):
+    for value in (text, ({"role": "user", "content": text}, {"role": "assistant", "content": "x"})):
+        pair = Pair("a", "", "p", "c", "r")
+        pair = Pair(**{**pair.__dict__, field: value})
+        words = words_of(pair, field)
+        assert words == words.strip()
+        assert with_words(pair, field, words) == pair
+        assert words_of(with_words(pair, field, "NEW words"), field) == "NEW words"
+
+
+def test_of_a_transcript_only_the_last_question_is_edited():
+    prompt = "\n\nHuman: first\n\nAssistant: answer\n\nHuman: second\n\nAssistant:"
+    edited = with_words(Pair("a", "", prompt, " c", " r"), "prompt", "third")
+    assert edited.prompt == "\n\nHuman: first\n\nAssistant: answer\n\nHuman: third\n\nAssistant:"
+
+
+def said(chosen, rejected):
+    return {"orig_chosen": chosen, "orig_rejected": rejected}
+
+
+def test_rewrites_join_by_words_then_by_id_and_the_rest_is_counted(tmp_path):
+    originals = [
+        Pair("a", "", "p", " one  good", " one bad"),
+        Pair("b", "", ({"role": "user", "content": "q"},), ({"role": "assistant", "content": "two good"},), "two bad"),
+        Pair("c", "", "r", "three good", "three bad"),
+        Pair("d", "", "s", "four good", "four bad"),
+    ]
+    lines = [
+        {"prompt": "p", "chosen": "ONE GOOD", "rejected": "ONE BAD"} | said("one good", "one bad"),
+        {"prompt": "q", "chosen": "Zwei gut", "rejected": "Zwei schlecht"} | said("two good", "two bad"),
+        {"id": "c", "prompt": "other r", "chosen": "drei gut", "rejected": "drei schlecht"},
+        {"id": "d", "prompt": "s", "chosen": "x", "rejected": "y"} | said("not", "known"),
+        {"prompt": "s", "chosen": "z", "rejected": "w"},
+        {"prompt": "s", "chosen": "same", "rejected": "same"} | said("four good", "four bad"),
+    ]
+    path = tmp_path / "rewrites.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    found = read_rewrites(str(path), originals)
+    assert list(found.pairs) == ["a", "b", "c"]
+    assert (found.lines, found.unmatched, found.missing) == (6, 3, 1)
+    assert found.pairs["a"] == Pair("a", "", "p", " ONE GOOD", " ONE BAD")  # blanks are the form, not the words
+    assert found.pairs["b"].chosen == ({"role": "assistant", "content": "Zwei gut"},)
+    assert found.pairs["b"].prompt == originals[1].prompt
+    assert found.pairs["c"].prompt == "other r"
+    fates = [found.shift().change(pair).fate for pair in originals]
+    assert fates == [CHANGED, CHANGED, CHANGED, "rejected: no rewrite of this pair"]
+    with pytest.raises(UserError, match="none of its 6 rewrites"):
+        read_rewrites(str(path), [Pair("z", "", "p", "nothing", "alike")])
+
+
+def request(folder, *files, **changes):
+    return StressRequest(model=("m",), pairs=tuple(map(str, files)), output=folder / "out", **changes)
+
+
+def test_a_limit_takes_from_all_files_alike_and_a_larger_one_keeps_what_a_smaller_took(tmp_path):
+    sizes = {"small": 10, "middle": 50, "large": 200}
+    files = []
+    for name, size in sizes.items():
+        some = [Pair(f"{name}/{n}", "", *(f"{word} {n}" for word in ("p", "c", "r"))) for n in range(size)]
+        files.append(write_pairs(tmp_path / f"{name}.jsonl", some))
+    taken = {}
+    for limit in (60, 100, 1000):
+        pairs_ = read_pairs(request(tmp_path, *files, limit=limit))
+        taken[limit] = {pair.id for pair in pairs_}
+        counts = {name: sum(pair.subset == name for pair in pairs_) for name in sizes}
+        assert (
+            counts
+            == {
+                60: {"small": 10, "middle": 25, "large": 25},
+                100: {"small": 10, "middle": 45, "large": 45},
+                1000: sizes,
+            }[limit]
+        )
+    assert taken[60] < taken[100] < taken[1000]
+
+
+def test_the_interval_of_a_paired_difference_covers_and_is_never_certain():
+    still = paired_difference_interval(np.ones(50), np.ones(50))
+    assert still.mean == 0
+    assert 0.02 < still.high == -still.low < 0.05
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(600):  # 40 pairs, of which a tenth gets worse and a fiftieth better
+        change = random.choice([-1.0, 0.0, 1.0], size=40, p=[0.1, 0.88, 0.02])
+        interval = paired_difference_interval(np.clip(change, 0, 1), np.clip(-change, 0, 1))
+        covered += interval.low <= -0.08 <= interval.high
+    assert 0.93 <= covered / 600 <= 0.99
+
+
+def test_the_verdict_holds_its_order():
+    """A model that reads lengths is called that even where it is right by luck; a losing one has nothing to lose."""
+
+    def interval(value, low, high):
+        return {"value": value, "low": low, "high": high, "n": 100}
+
+    length = {"rule": "longest", "agreement": interval(0.95, 0.9, 0.98), "where_wrong": interval(0.05, 0.0, 0.2)}
+    model = {"accuracy": interval(0.9, 0.85, 0.94), "length": length}
+    assert decide(model, [])[0] == "length-driven"
+    model["length"] = length | {"where_wrong": interval(0.6, 0.4, 0.8)}
+    assert decide(model, [])[0] == "inconclusive"
+    model["accuracy"] = interval(0.3, 0.2, 0.4)
+    assert decide(model, [])[0] == "uninformative"
+
+
+def test_rows_of_pairs_without_a_change_are_kept_as_they_were(tmp_path):
+    stress(tmp_path, {"keyword": keyword}, (HALF,), count=40)
+    place = tmp_path / "scores" / "keyword"
+    originals = {row["id"]: row for row in read_rows(place / "original.jsonl")}
+    for row in read_rows(place / f"{HALF.name}.jsonl"):
+        if row["fate"] == "unchanged":
+            assert row == originals[row["id"]] | {"fate": "unchanged"}
