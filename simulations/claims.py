@@ -1,9 +1,9 @@
 """Short ways to write down a claim of rung 0; `simulations.results.Claim` says how each type is decided."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
-from simulations.results import Claim
+from simulations.results import Claim, ClaimType
 from simulations.statistics import Interval, mean_interval
 
 Op = Literal["<=", ">=", "within"]
@@ -24,21 +24,8 @@ def theorem(
 ) -> Claim:
     """Decided by `measured` alone; an `Interval` adds its limits for the reader."""
     interval = measured if isinstance(measured, Interval) else Interval(measured, measured, measured, n)
-    return Claim(
-        id=f"rung0.{name}",
-        rung=0,
-        type="theorem",
-        statement=statement,
-        measured=interval.mean,
-        low=interval.low,
-        high=interval.high,
-        n=n,
-        unit=unit,
-        seeds=seeds,
-        op=op,
-        value=value,
-        kind=kind,
-        split=split,
+    return _claim(
+        "theorem", name, statement, interval, n=n, unit=unit, seeds=seeds, op=op, value=value, kind=kind, split=split
     )
 
 
@@ -53,39 +40,27 @@ def registered(
     split: str = "",
 ) -> Claim:
     """A prediction about the mean over seeds, decided by its t interval; one value per seed."""
-    interval = mean_interval(list(per_seed))
-    return Claim(
-        id=f"rung0.{name}",
-        rung=0,
-        type="registered",
-        statement=statement,
-        measured=interval.mean,
-        low=interval.low,
-        high=interval.high,
-        n=interval.n,
-        unit="seed",
-        seeds=interval.n,
-        op=op,
-        value=value,
-        kind=kind,
-        split=split,
-    )
+    return _over_seeds("registered", name, statement, per_seed, op=op, value=value, kind=kind, split=split)
 
 
 def observation(name: str, statement: str, per_seed: Sequence[float], *, kind: str = "", split: str = "") -> Claim:
     """A mean over seeds with its t interval, reported and never decided."""
+    return _over_seeds("observation", name, statement, per_seed, kind=kind, split=split)
+
+
+def _over_seeds(decided: ClaimType, name: str, statement: str, per_seed: Sequence[float], **rest: Any) -> Claim:
     interval = mean_interval(list(per_seed))
+    return _claim(decided, name, statement, interval, n=interval.n, unit="seed", seeds=interval.n, **rest)
+
+
+def _claim(decided: ClaimType, name: str, statement: str, interval: Interval, **rest: Any) -> Claim:
     return Claim(
         id=f"rung0.{name}",
         rung=0,
-        type="observation",
+        type=decided,
         statement=statement,
         measured=interval.mean,
         low=interval.low,
         high=interval.high,
-        n=interval.n,
-        unit="seed",
-        seeds=interval.n,
-        kind=kind,
-        split=split,
+        **rest,
     )
