@@ -36,18 +36,20 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("Qwen2Config", {"use_sliding_window": True, "max_window_layers": 1, "sliding_window": WINDOW}),
     "qwen3": ("Qwen3Config", {}),
     "gpt_neox": ("GPTNeoXConfig", {}),
+    "gpt2": ("GPT2Config", {}),  # learnt positions: the rotary ones of all others see distances alone
     "cohere": ("CohereConfig", {"logit_scale": 1.5}),
     "granite": ("GraniteConfig", {"logits_scaling": 0.5}),
 }
 
 
-def family(name: str, *, tied: bool, seed: int = 0) -> Any:
+def family(name: str, *, tied: bool, seed: int = 0, factor: float = 0.0, **sizes: Any) -> Any:
     """A random model of one of FAMILIES, with weights and logits large enough to see a mistake."""
     import transformers
 
     config_name, changes = FAMILIES[name]
-    config = getattr(transformers, config_name)(**SIZES, **changes, tie_word_embeddings=tied)
-    return _enlarged(config, seed, 12.0)
+    config = getattr(transformers, config_name)(**SIZES | changes | sizes, tie_word_embeddings=tied)
+    # GPT-2's position embeddings grow with the rest; at 12 its P(Yes) would be zero
+    return _enlarged(config, seed, factor or (5.0 if name == "gpt2" else 12.0))
 
 
 @cache

@@ -4,6 +4,7 @@ import copy
 from dataclasses import replace
 
 import pytest
+from tokenizers import processors
 
 from llm_experiments.doctor import tokens
 from llm_experiments.doctor.finding import Finding, table, verdict
@@ -12,6 +13,7 @@ from llm_experiments.doctor.probes import PROBES
 from llm_experiments.encoding import encode_pairs
 from llm_experiments.pairs import Pair
 from llm_experiments.settings import EncodingSettings, PretrainSettings
+from tests.family_tokenizers import STYLES, styled
 from tests.lm import tokenizer
 
 TURNS = "{% for m in messages %}[{{ m.role }}]\n{{ m.content }}{{ eos_token }}{% endfor %}"
@@ -32,8 +34,6 @@ def patient(template=None, **changes):
 
 def tokenizer_that_writes(start):
     """What `tokenizer(text)` puts in front of a text."""
-    from tokenizers import processors
-
     one = patient()
     marks = [(mark, one.convert_tokens_to_ids(mark)) for mark in set(start.split())]
     single = f"{start} $A".strip()
@@ -69,21 +69,77 @@ def test_sound_tokenizers_pass_in_silence():
         assert not any(finding.cure for finding in found.values())
 
 
-def test_a_tokenizer_that_never_writes_its_bos_but_uses_it_as_end_is_sound():
-    """GPT-2 and Pythia."""
-    one = tokenizer_that_writes("")
-    one.bos_token = one.eos_token
-    assert examine(one)["beginning"].status == "ok"
+@pytest.mark.parametrize("style", STYLES)
+def test_sound_tokenizers_of_every_style_pass_in_silence(style):
+    one = styled(style)
+    stops = {one.convert_tokens_to_ids("<end_of_turn>") if style == "gemma" else one.eos_token_id}
+    found = examine(one, stops=stops, rows=len(one))
+    assert {finding.status for finding in found.values()} == {"ok"}, found
+
+
+def rewritten(*changes):
+    """Changes of a chat template; each must find what it replaces."""
+
+    def change(one):
+        for old, new in changes:
+            assert old in one.chat_template
+            one.chat_template = one.chat_template.replace(old, new)
+
+    return change
+
+
+def without_end(one):
+    one.eos_token = None
+
+
+def twice(one):
+    bos = one.bos_token
+    one.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos} {bos} $A", special_tokens=[(bos, one.bos_token_id)]
+    )
+
+
+# a defect, in the words of each style that can have it: style, what is changed, check, status, measured
+ASK_OF = {"gemma": "'<start_of_turn>model\n'", "qwen": "'<|im_start|>assistant\n'"}
+OF_STYLES = {
+    **{f"BOS twice by the template, {s}": (s, rewritten(("{{ bos_token }}", "{{ bos_token + bos_token }}")),
+       "beginning", "problem", 2) for s in ("gemma", "mistral")},
+    **{f"no BOS from the template, {s}": (s, rewritten(("{{ bos_token }}", "")),
+       "beginning", "warning", 0) for s in ("gemma", "mistral")},
+    "BOS twice by the tokenizer, llama": ("llama", twice, "beginning", "problem", 2),
+    "turns that do not end, gemma": ("gemma", rewritten(("<end_of_turn>", "")), "end", "warning", "<eos>"),
+    "turns that do not end, qwen": ("qwen", rewritten(("m.content + '<|im_end|>", "m.content + '")),
+       "end", "warning", "<|im_end|>"),
+    "turns that do not end, mistral": ("mistral", rewritten((" + eos_token", "")), "end", "warning", "</s>"),
+    **{f"no end token, {s}": (s, without_end, "end", "problem", "missing") for s in ("llama", "neox")},
+    **{f"an answer that opens with a thought, {s}": (s, rewritten((ask, ask[:-1] + "<think>\n'")),
+       "template", "warning", len(PROBES)) for s, ask in ASK_OF.items()},
+    **{f"earlier turns forgotten, {s}": (s, rewritten(("in messages %}", "in messages[-2:] %}")),
+       "template", "problem", "lossy") for s in ("gemma", "mistral", "qwen")},
+    **{f"signs taken out, {s}": (s, rewritten(("m.content", "m.content | replace('+', '')")),
+       "template", "problem", "lossy") for s in ("gemma", "mistral", "qwen")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_STYLES)
+def test_the_same_defects_in_the_words_of_every_style(name):
+    style, break_it, check, status, measured = OF_STYLES[name]
+    one = styled(style)
+    break_it(one)
+    found = {
+        "beginning": lambda: tokens.check_bos(one, PROBES, SETTINGS),
+        "end": lambda: tokens.check_terminator(one, PROBES, SETTINGS),
+        "template": lambda: tokens.check_template(one, PROBES, SETTINGS),
+    }[check]()
+    assert (found.status, found.measured) == (status, measured), found
+    assert found.cure
 
 
 BROKEN = {
-    "BOS twice, by the template": (lambda: patient("{{ bos_token }}" + SOUND), "beginning", "problem", 2),
     "BOS twice, by the tokenizer": (lambda: tokenizer_that_writes("<bos> <bos>"), "beginning", "problem", 2),
-    "no BOS from the template": (lambda: patient(TURNS + ASK), "beginning", "warning", 0),
     "no BOS from the tokenizer": (lambda: tokenizer_that_writes(""), "beginning", "warning", 0),
     "no EOS": (lambda: patient(eos_token=None), "end", "problem", "missing"),
     "an EOS that is no token": (lambda: patient(eos_token="<|end|>"), "end", "problem", "missing"),
-    "turns that do not end": (lambda: patient(SOUND.replace("{{ eos_token }}", "\n")), "end", "warning", "<eos>"),
     "an answer that starts elsewhere": (
         lambda: patient(SOUND.replace(ASK, ASK.replace("assistant", "answer"))),
         "template",

@@ -58,6 +58,8 @@ def check_pad_token(tokenizer: Any, config: Any, ends: Collection[int]) -> Findi
     if pad is None:
         cure = "set config.pad_token_id to a token that never ends a response, and save"
         return Finding(name, "problem", "missing", "no pad token in the config: batches are refused", cure)
+    if pad < 0:  # no token's id: nothing that is read here can be taken for padding
+        return Finding(name, "ok", "by mask", "this model finds its last token by the mask, whatever pads")
     word = str(tokenizer.convert_ids_to_tokens(pad)) if pad < len(tokenizer) else str(pad)
     if pad in ends:
         cure = "set pad_token and config.pad_token_id to a token that never ends a response, and save both"

@@ -16,7 +16,7 @@ from llm_experiments.doctor.subject import Subject, load_subject
 from llm_experiments.encoding import EncodedPair, encode_pairs
 from llm_experiments.evaluation import TIE_TOLERANCE
 from llm_experiments.inputs import part_of
-from llm_experiments.models import RewardModel, model_folder, read_manifest
+from llm_experiments.models import RewardModel, answer_tokens, model_folder, read_manifest
 from llm_experiments.pairs import Pair, load_pairs
 from llm_experiments.settings import DoctorRequest, EncodingSettings
 from theory.preferences import PairRewards
@@ -78,7 +78,7 @@ def _about_tokens(subject: Subject, pairs: Sequence[Pair], settings: EncodingSet
 def _about_files(subject: Subject, request: DoctorRequest, encoded: Sequence[EncodedPair]) -> list[Finding]:
     findings = [
         classifiers.check_weights(**subject.loading, classifier=subject.classifier),
-        numbers.check_dtype(subject.config, request.dtype),
+        numbers.check_dtype(subject.config.model_type, subject.stored, request.dtype),
         numbers.check_attention(subject.config),
     ]
     if subject.classifier:
@@ -93,11 +93,17 @@ def _about_files(subject: Subject, request: DoctorRequest, encoded: Sequence[Enc
 def _about_classifier(subject: Subject, encoded: Sequence[EncodedPair]) -> list[Finding]:
     model, pad_id, rows = subject.model, subject.pad_id, numbers.spans(encoded)
     ids = [row[0] for row in rows]
+    if subject.pooling == "last":
+        pooled = _try("pooled token", lambda: classifiers.check_pooled_token(model, ids, pad_id))
+    else:
+        pooled = Finding("pooled token", "ok", subject.pooling, "is where rewardgap, and nobody else, reads the reward")
     findings = [
-        _try("pooled token", lambda: classifiers.check_pooled_token(model, ids, pad_id)),
+        pooled,
         _try("batch invariance", lambda: numbers.check_batch_invariance(model, rows, pad_id, classifier=True)),
         _try("finite numbers", lambda: numbers.check_gradients(model, rows, pad_id)),
     ]
+    if subject.pooling != "last":
+        return findings
     rewards = classifiers.classifier_rewards(model, ids, pad_id).numpy()
     return findings + _about_rewards(subject, PairRewards(rewards[::2], rewards[1::2]))
 
@@ -114,14 +120,13 @@ def _about_language_model(subject: Subject, encoded: Sequence[EncodedPair]) -> l
         found = language.check_answers(subject.tokenizer, wanted=wanted)
         findings.append(found)
         if found.status == "ok":
-            reader = RewardModel("generative", model, answers=(0, 0))
+            reader = RewardModel("generative", model, answers=answer_tokens(subject.tokenizer))
             findings.append(language.check_answer_mass(reader, subject.tokenizer, encoded, wanted=wanted))
     return findings
 
 
 def _about_rewards(subject: Subject, rewards: PairRewards) -> list[Finding]:
-    stored = str(getattr(subject.config, "dtype", None) or "float32").removeprefix("torch.")
-    return [numbers.check_resolution(rewards, stored), numbers.check_ties(rewards, TIE_TOLERANCE)]
+    return [numbers.check_resolution(rewards, subject.stored), numbers.check_ties(rewards, TIE_TOLERANCE)]
 
 
 def _about_reference(subject: Subject, request: DoctorRequest, encoded: Sequence[EncodedPair]) -> list[Finding]:

@@ -8,9 +8,11 @@ import torch
 from llm_experiments.batches import collate_rows
 from llm_experiments.doctor.finding import Finding, Status
 from llm_experiments.doctor.numbers import response_log_probabilities, spans
-from llm_experiments.encoding import EncodedPair
+from llm_experiments.encoding import EncodedPair, encode_pairs
 from llm_experiments.models import RewardModel, answer_tokens
+from llm_experiments.pairs import Pair
 from llm_experiments.rendering import ANSWER_CHECK
+from llm_experiments.settings import EncodingSettings
 from simulations.results import UserError
 
 SPELLINGS = {"Yes": ("Yes", " Yes", "yes", " yes", "YES"), "No": ("No", " No", "no", " no", "NO")}
@@ -19,34 +21,38 @@ FAR = 1.0  # nats per token; training moves a policy by a tenth of that, another
 
 
 def check_answers(tokenizer: Any, *, wanted: bool) -> Finding:
-    """Yes and No are one token each, and stay so behind the verification question."""
+    """Yes and No are one token each, and stay so behind the verification question, in a chat or in plain text."""
     name, gravity = "answers", "problem" if wanted else "warning"
     cure = "choose another --kind, or a tokenizer that has them"
     try:
         yes, no = answer_tokens(tokenizer)
+        asked = Pair("answers", "", ANSWER_CHECK + "\n", "Yes", "No")
+        (reply,), audit = encode_pairs([asked], tokenizer, EncodingSettings(terminator="strip", max_length=0))
     except UserError as error:
         return Finding(name, gravity, "missing", str(error), cure)
-    before = tokenizer(ANSWER_CHECK + "\n", add_special_tokens=False)["input_ids"]
-    for word, number in (("Yes", yes), ("No", no)):
-        if tokenizer(ANSWER_CHECK + "\n" + word, add_special_tokens=False)["input_ids"] != [*before, number]:
-            detail = f"after the question the tokenizer does not write {word} as the token it gives {word} alone"
+    melted = any("straddled" in note for note in audit.notes)
+    for word, number, ids in (("Yes", yes, reply.chosen_ids), ("No", no, reply.rejected_ids)):
+        if melted or ids != (number,):
+            detail = f"after the question the tokenizer does not write {word} as the token it gives {word} elsewhere"
             return Finding(name, gravity, word, detail, cure)
     return Finding(name, "ok", f"{yes}, {no}", "are the ids of Yes and No, one token each")
 
 
 @torch.no_grad()
 def check_answer_mass(model: RewardModel, tokenizer: Any, pairs: Sequence[EncodedPair], *, wanted: bool) -> Finding:
-    """Which spellings of Yes and No the model would say; the reward reads only the first of each."""
+    """Which spellings of Yes and No the model would say; the reward reads one of each, `model.answers`."""
     name = "answer mass"
     rows = [(*pair.sequence("generative", "chosen"), len(pair.chosen_ids)) for pair in pairs]
     batch = {key: value.to(model.device) for key, value in collate_rows(rows).items()}
     mass = torch.softmax(model(**batch), -1).mean(0)
-    found = {spelling: _mass(tokenizer, spelling, mass) for words in SPELLINGS.values() for spelling in words}
-    said = ", ".join(f"{spelling!r} {value:.2g}" for spelling, value in found.items() if value is not None)
-    used = (found["Yes"] or 0.0) + (found["No"] or 0.0)
-    for answer, words in SPELLINGS.items():
-        best = max((word for word in words if found[word] is not None), key=lambda word: found[word], default=answer)
-        if (found[best] or 0.0) > max(0.01, 2 * (found[answer] or 0.0)):
+    ids = {word: _single(tokenizer, word) for words in SPELLINGS.values() for word in words}
+    found = {word: float(mass[number]) for word, number in ids.items() if number is not None}
+    said = ", ".join(f"{word!r} {value:.2g}" for word, value in found.items())
+    used = float(mass[list(model.answers)].sum())
+    for number, words in zip(model.answers, SPELLINGS.values(), strict=True):
+        others = [word for word in words if word in found and ids[word] != number]
+        best = max(others, key=found.__getitem__, default="")
+        if best and found[best] > max(0.01, 2 * float(mass[number])):
             status: Status = "warning" if wanted else "ok"
             cure = f"train it before its P(Yes) means anything: untrained, it would say {best!r}" if wanted else ""
             return Finding(name, status, used, f"is P(Yes) + P(No), less than on {best!r} alone ({said})", cure)
@@ -110,7 +116,7 @@ def check_start(model: RewardModel, pairs: Sequence[EncodedPair]) -> Finding:
     return Finding(name, "problem", worst, detail, "switch off every dropout in the config: rewards start as noise")
 
 
-def _mass(tokenizer: Any, word: str, mass: torch.Tensor) -> float | None:
-    """None where the word is not one token."""
+def _single(tokenizer: Any, word: str) -> int | None:
+    """The word's id; None where it is not one token."""
     ids = tokenizer(word, add_special_tokens=False)["input_ids"]
-    return float(mass[ids[0]]) if len(ids) == 1 and ids[0] != tokenizer.unk_token_id else None
+    return ids[0] if len(ids) == 1 and ids[0] != tokenizer.unk_token_id else None

@@ -101,11 +101,10 @@ def check_logits(model: Any, rows: Sequence[Span]) -> Finding:
     return Finding(name, "problem", worst, detail, cure)
 
 
-def check_dtype(config: Any, dtype: str) -> Finding:
+def check_dtype(family: str, stored: str, dtype: str) -> Finding:
     """The precision asked for, beside the one the files are in."""
-    stored = str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
     name = "dtype"
-    if dtype == "float16" and "gemma" in config.model_type:
+    if dtype == "float16" and "gemma" in family:
         return Finding(name, "problem", dtype, "overflows in Gemma's activations", "use --dtype bfloat16 or float32")
     if dtype == "float16" and stored == "bfloat16":
         detail = "holds numbers up to 65504; the files are bfloat16, whose range is larger"

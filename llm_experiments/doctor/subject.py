@@ -19,24 +19,25 @@ from llm_experiments.models import (
     quiet_transformers,
     read_manifest,
 )
-from llm_experiments.settings import DoctorRequest
-from simulations.results import UserError, read_json
+from llm_experiments.settings import DoctorRequest, Pooling
+from llm_experiments.weights import adapter_config
+from simulations.results import UserError
 from theory.rewards import KINDS, Kind
-
-ADAPTER = "adapter_config.json"
-CLASSIFIER, LANGUAGE_MODEL = "AutoModelForSequenceClassification", "AutoModelForCausalLM"
 
 
 @dataclass(frozen=True)
 class Subject:
     """A model as it was loaded, and what it is taken for. `loading` names the parameters that were `missing` from the
-    files, `mismatched` in shape, or `unexpected` in them."""
+    files, `mismatched` in shape, or `unexpected` in them; `stored` is the precision of the files, `pooling` where an
+    explicit reward is read."""
 
     model: Any
     tokenizer: Any
     classifier: bool
     kinds: tuple[Kind, ...]
     loading: dict[str, set[str]]
+    stored: str = "float32"
+    pooling: Pooling = "last"
 
     @property
     def config(self) -> Any:
@@ -99,7 +100,11 @@ def load_subject(request: DoctorRequest) -> Subject:
         load_head(Path(source))  # what rewardgap reads, whatever stands in the classifier
     with quiet_transformers():
         try:
-            classifier = _is_classifier(source) and request.kind in ("auto", "explicit")
+            adapter = adapter_config(source)
+            config = transformers.AutoConfig.from_pretrained(
+                adapter.get("base_model_name_or_path") or source, trust_remote_code=False
+            )
+            classifier = _is_classifier(adapter, config) and request.kind in ("auto", "explicit")
             options = {
                 "dtype": DTYPES[request.dtype],
                 "use_safetensors": True,
@@ -114,7 +119,7 @@ def load_subject(request: DoctorRequest) -> Subject:
                 loader = (
                     transformers.AutoModelForSequenceClassification if classifier else transformers.AutoModelForCausalLM
                 )
-                if classifier and _adapter(source):
+                if classifier and adapter:
                     options["num_labels"] = 1
                 model, loading = loader.from_pretrained(source, ignore_mismatched_sizes=True, **options)
         except LOAD_ERRORS as error:
@@ -124,25 +129,16 @@ def load_subject(request: DoctorRequest) -> Subject:
     kinds: tuple[Kind, ...] = KINDS if request.kind == "auto" else (request.kind,)
     if manifest or classifier:
         kinds = (manifest.get("kind", "explicit"),)
-    return Subject(
-        model.to(find_device(request.device)).eval(), load_tokenizer(source), classifier, kinds, _keys(loading)
-    )
+    model = model.to(find_device(request.device)).eval()
+    stored = str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
+    pooling = manifest.get("pooling") or "last"
+    return Subject(model, load_tokenizer(source), classifier, kinds, _keys(loading), stored, pooling)
 
 
-def _is_classifier(source: str) -> bool:
-    from transformers import AutoConfig
-
-    adapter = _adapter(source)
+def _is_classifier(adapter: dict[str, Any], config: Any) -> bool:
     if adapter.get("task_type"):
         return adapter["task_type"] == "SEQ_CLS"
-    base = adapter.get("base_model_name_or_path") or source
-    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     return any("ForSequenceClassification" in name for name in config.architectures or ())
-
-
-def _adapter(source: str) -> dict[str, Any]:
-    path = Path(source) / ADAPTER
-    return read_json(path) if path.exists() else {}
 
 
 def _keys(loading: dict[str, Any]) -> dict[str, set[str]]:
