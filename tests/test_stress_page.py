@@ -1,0 +1,322 @@
+"""The page of a stress test: every line of the summary, text as text, one file, small, and it works in a browser."""
+
+import base64
+import hashlib
+import re
+import shutil
+import subprocess
+import unicodedata
+from collections import Counter
+from html import unescape
+from pathlib import Path
+
+import pytest
+import stress_rows
+from hypothesis import given
+from hypothesis import strategies as st
+
+from figures import stress_page
+from figures.scales import around
+from figures.stress_examples import ranking, strongest
+from figures.stress_page import headline, interval, p_value, signed, two, write_stress
+from figures.word_changes import SHOWN, changes, excerpt, visible
+from simulations.results import UserError, read_json, write_json
+
+HOSTILE = (
+    "</script><script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\">"
+    "<a href='javascript:document.title=1' onmouseover=alert(1)>&lt;b&gt; \u2028 \x00 \ud83d \u202e <!-- </div>"
+)
+TEXT = st.text(alphabet=st.sampled_from("aAbé  \n\t.,\u200b\u202e\ud83d🙂漢"), max_size=60) | st.text(max_size=30)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two models at two strengths, its page written; one response is made of HTML and script."""
+    folder = tmp_path_factory.mktemp("stress")
+    stress_rows.write_run(folder, strengths=(0.5, 1.0), response=HOSTILE)
+    write_stress(folder)
+    return folder
+
+
+def page_of(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_every_line_of_the_summary_is_on_the_page(run: Path) -> None:
+    text, summary = page_of(run), read_json(run / "summary.json")
+    rows = re.findall(r'<tr data-model="([^"]+)" data-transformation="([^"]+)"(.*?)</tr>', text, re.DOTALL)
+    assert [row[:2] for row in rows if 'data-purpose="invariance"' in row[2]] == [
+        (line["model"], line["transformation"]) for line in summary["table"] if line["purpose"] == "invariance"
+    ]
+    assert len(rows) == len(summary["table"])
+    plain = " ".join(unescape(re.sub(r"<[^>]+>", " ", text)).split())
+    for line in summary["table"]:
+        shown = line["falls"] if line["purpose"] == "sensitivity" else line["difference"]
+        assert interval(shown, signs=line["purpose"] == "invariance") in plain
+    for wanted in [*summary["rules"], *summary["notes"], *summary["models"][0]["reasons"], "+0.18 [+0.12, +0.24]"]:
+        assert wanted in plain
+    assert text.count('<g class="mark') == len({(line["model"], line["transformation"]) for line in summary["table"]})
+    assert text.count('class="total"') == len(summary["grid"])
+
+
+def test_what_is_unknown_says_why(run: Path) -> None:
+    text = page_of(run)
+    assert text.count(">training pairs unknown</td>") == len(read_json(run / "summary.json")["table"]) + 2 * 2
+
+
+def test_the_page_shows_text_as_text_and_runs_its_own_script_alone(run: Path) -> None:
+    text = page_of(run)
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(scripts) == 1
+    assert text.lower().count("<script") == 1
+    assert "<img" not in text
+    assert not re.search(r"<[a-z]+ [^>]*\bon[a-z]+=", text)
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in text
+    assert "&lt;/script&gt;" in text
+    assert "⟨U+2028⟩" in text
+    assert "⟨U+D83D⟩" in text
+    assert "⟨U+202E⟩" in text
+    assert "␀" in text
+
+
+def test_the_page_needs_no_other_file_and_no_network(run: Path) -> None:
+    text = page_of(run)
+    assert all(address.startswith(("#", "data:")) for address in re.findall(r'(?:src|href)="([^"]*)"', text))
+    assert "@import" not in text
+    assert "url(" not in text
+    assert "fetch(" not in text
+    assert "prefers-color-scheme: dark" in text
+    assert '[data-theme="dark"]' in text
+
+
+def test_writing_the_page_again_changes_nothing(run: Path) -> None:
+    before = page_of(run)
+    write_stress(run)
+    assert page_of(run) == before
+
+
+def test_a_missing_file_is_named_in_one_line(tmp_path: Path) -> None:
+    stress_rows.write_run(tmp_path, pairs=6)
+    (tmp_path / "originals.jsonl").unlink()
+    (tmp_path / "scores/tiny-rm/typos@1@prompt.jsonl").unlink()
+    (tmp_path / "scores/tiny-dpo/original.jsonl").write_text("{", encoding="utf-8")
+    (tmp_path / "config.json").unlink()
+    write_stress(tmp_path)
+    lines = re.findall(r'<p class="quiet missing">(.*?)</p>', page_of(tmp_path))
+    assert [line.split(":")[0] for line in lines] == [
+        "originals.jsonl is missing",
+        "scores/tiny-dpo/original.jsonl",
+        "scores/tiny-rm/typos@1@prompt.jsonl is missing",
+    ]
+    assert str(tmp_path) not in page_of(tmp_path)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"summary\.json: no such file"):
+        write_stress(tmp_path)
+    write_json(tmp_path / "summary.json", {"models": []})
+    with pytest.raises(UserError, match="no list 'table'; run `rewardgap stress` again"):
+        write_stress(tmp_path)
+
+
+def test_a_run_that_changed_nothing_gets_its_page(tmp_path: Path) -> None:
+    summary = stress_rows.write_run(tmp_path, pairs=6, grid=False)
+    for line in summary["table"]:
+        known = ("name", "model", "transformation", "purpose", "strength", "side", "n_pairs", "n_changed")
+        line.update({name: None for name in line if name not in known} | {"n_changed": 0})
+    for model in summary["models"]:
+        model.update(accuracy=None, spread=0.0, baselines=None, length=None)
+    write_json(tmp_path / "summary.json", {"models": summary["models"], "table": summary["table"]})
+    write_stress(tmp_path)
+    assert "No edit that keeps the meaning changed a pair." in page_of(tmp_path)
+
+
+def test_examples_give_way_where_the_page_would_be_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stress_rows.write_run(tmp_path, pairs=20)
+    write_stress(tmp_path)
+    full = page_of(tmp_path)
+    monkeypatch.setattr(stress_page, "LARGEST", len(full.encode()))
+    write_stress(tmp_path)
+    lines = [re.findall(r'<details class="example" id="[^"]+" ([^>]+)>', text) for text in (full, page_of(tmp_path))]
+    assert [max(Counter(text).values()) for text in lines] == [5, 3]
+    monkeypatch.setattr(stress_page, "LARGEST", 1)
+    write_stress(tmp_path)
+    assert "the page would be larger than 5 MB" in page_of(tmp_path)
+
+
+@pytest.mark.integration
+def test_a_thousand_long_pairs_stay_under_five_megabytes(tmp_path: Path) -> None:
+    models = [(f"model-{number}", "explicit", 1.0 + number) for number in range(3)]
+    stress_rows.write_run(tmp_path, pairs=1000, length=400, models=models)
+    write_stress(tmp_path)
+    assert 100_000 < len(page_of(tmp_path).encode()) < 5_000_000
+    assert page_of(tmp_path).count('<details class="example"') == 3 * 5 * 5
+
+
+def test_the_worst_examples_are_those_that_moved_most_the_wrong_way() -> None:
+    def row(name: str, chosen: float | None, rejected: float | None, fate: str = "changed") -> dict:
+        return {"id": name, "scores_chosen": chosen, "scores_rejected": rejected, "fate": fate}
+
+    before = {name: row(name, 1.0, 0.0) for name in "abcde"}
+    after = [row("a", 0.5, 0.0), row("b", -1, 0), row("c", 2, 0), row("d", None, None, "rejected: x"), row("e", -9, 0)]
+    after[-1]["fate"] = "unchanged"
+    line = {"model": "m", "transformation": "t", "strength": 1.0, "side": "responses", "purpose": "invariance"}
+    ranked = ranking(before, after, line)
+    assert [(one["id"], one["flipped"], one["severity"]) for one in ranked] == [("b", True, 4.0), ("a", False, 1.0)]
+    damage = ranking(before, after, line | {"purpose": "sensitivity", "side": "chosen"})
+    assert [(one["id"], one["flipped"], one["moved"]) for one in damage] == [("c", False, (1.0, 2))]
+    weak = line | {"strength": 0.5}
+    assert strongest([weak, line, line | {"side": "prompt"}]) == [line, line | {"side": "prompt"}]
+
+
+@given(TEXT, TEXT)
+def test_the_pieces_of_a_change_give_back_both_texts(before: str, after: str) -> None:
+    pieces = changes(before, after)
+    assert "".join(piece.text for piece in pieces if piece.kind != "new") == before
+    assert "".join(piece.text for piece in pieces if piece.kind != "gone") == after
+    assert all(piece.kind == "same" for piece in pieces) == (before == after)
+    assert excerpt(pieces) == pieces  # short texts are shown whole
+
+
+@given(TEXT, st.booleans())
+def test_what_is_shown_can_be_seen_and_stored(text: str, changed: bool) -> None:
+    shown = visible(text, changed=changed)
+    shown.encode("utf-8")
+    left = {character for character in shown if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+    assert left <= {"\n", *(() if changed else ("\t", "\u200c", "\u200d"))}
+
+
+def test_changes_are_marked_word_by_word() -> None:
+    def of(before: str, after: str) -> list[tuple[str, str]]:
+        return [(piece.kind, visible(piece.text, changed=piece.kind != "same")) for piece in changes(before, after)]
+
+    assert of("A receive B", "A recieve B") == [("same", "A "), ("gone", "receive"), ("new", "recieve"), ("same", " B")]
+    assert of("Hello World, you", "hello world, you")[:2] == [("gone", "Hello World"), ("new", "hello world")]
+    assert of("a  b\nc", "a b c")[1:6] == [
+        ("gone", "␣␣"), ("new", "␣"), ("same", "b"), ("gone", "⏎\n"), ("new", "␣")]  # fmt: skip
+    assert of("pаy", "pay") == [("gone", "pаy"), ("new", "pay")]  # the first with a Cyrillic letter
+
+
+def test_a_long_text_is_shown_around_its_changes() -> None:
+    text = "word " * 3000
+    pieces = excerpt(changes(text + "end", text + "stop"))
+    assert [piece.kind for piece in pieces] == ["same", "skipped", "same", "gone", "new"]
+    assert sum(len(piece.text) for piece in pieces) < SHOWN
+    other = excerpt(changes(text, text.upper()))
+    assert sum(len(piece.text) for piece in other) < 2 * SHOWN
+    assert other[-1].kind == "skipped"
+
+
+def test_numbers_have_two_decimals_and_a_true_minus() -> None:
+    assert (two(-0.125), two(0.8), two(None), two(float("nan")), two(-0.001)) == ("−0.12", "0.80", "–", "–", "0.00")
+    assert (signed(0.5), signed(-0.5), signed(0.0)) == ("+0.50", "−0.50", "0.00")
+    assert interval({"value": -0.1, "low": -0.2, "high": 0.05}, signs=True) == "−0.10 [−0.20, +0.05]"
+    assert interval({"value": 0.5, "low": None, "high": None}) == "0.50"
+    assert (p_value(0.0004), p_value(0.034), p_value(0.31), p_value(None)) == ("<0.001", "0.034", "0.31", "–")
+
+
+def test_the_headline_counts_verdicts() -> None:
+    models = [{"name": "a", "verdict": "robust"}, {"name": "b", "verdict": "token-sensitive"}]
+    assert headline(models[:1]) == "a is robust"
+    assert headline([*models, models[0]]) == "Of 3 models, 1 is token-sensitive and 2 are robust"
+
+
+@pytest.mark.parametrize("values", [[], [0.0], [-0.31, 0.02], [0.7], [-1e-9]])
+def test_an_axis_holds_zero_and_all_it_draws(values: list[float]) -> None:
+    scale = around(values, 6, 144)
+    assert scale.low <= min([0, *values]) <= max([0, *values]) <= scale.high
+    assert all(6 <= scale.at(value) <= 144 for value in [0, *values])
+    assert 0.0 in scale.ticks(3)
+    assert len(scale.ticks(3)) <= 3
+
+
+def chromium() -> str:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium on the PATH")
+    return found
+
+
+@pytest.mark.integration
+def test_a_response_of_html_and_script_is_shown_as_text_in_a_browser(run: Path, tmp_path: Path) -> None:
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    flags += ["--no-first-run", f"--user-data-dir={tmp_path}", "--virtual-time-budget=3000", "--dump-dom"]
+    done = subprocess.run(
+        [chromium(), *flags, (run / "report.html").as_uri()], capture_output=True, text=True, timeout=120
+    )
+    assert '<html lang="en" class="scripted">' in done.stdout, done.stderr[-2000:]  # our own script did run
+    title = re.search("<title>(.*?)</title>", done.stdout)
+    assert title
+    assert "pwned" not in title[1]
+    assert "<img" not in done.stdout
+    assert "document.title='pwned'" in done.stdout
+
+
+@pytest.mark.integration
+def test_the_page_sorts_filters_opens_examples_and_prints(run: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1300, "height": 900}, color_scheme="light")
+        asked, errors = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text))
+        page.goto((run / "report.html").as_uri())
+
+        column = page.locator("#table thead th", has_text="change of accuracy")
+        values = "rows => rows.filter(row => !row.hidden).map(row => Number(row.querySelector('.plot').dataset.value))"
+        for order in ("ascending", "descending"):
+            column.locator("button").focus()
+            page.keyboard.press("Enter")
+            assert column.get_attribute("aria-sort") == order
+            found = page.locator("#table tbody tr").evaluate_all(values)
+            assert found == sorted(found, reverse=order == "descending")
+            assert len(set(found)) > 2
+        assert page.locator('#table [aria-sort="none"]').count() == page.locator("#table [aria-sort]").count() - 1
+
+        page.select_option("select[name=model]", "tiny-dpo")
+        page.select_option("select[name=transformation]", "typos")
+        assert page.locator("#table tbody tr:visible").count() == 2
+        assert page.locator("#damage tbody tr:visible").count() == 0
+        assert page.locator("#damage .nothing").is_visible()
+        assert page.locator(".example:visible").count() == 5
+        assert page.locator(".panel:visible").count() == 1
+        assert "2 of 20 lines" in page.inner_text("#count")
+        page.fill("input[name=search]", "no text has this")
+        assert page.locator("#table tbody tr:visible, .example:visible").count() == 0
+        page.click("button[type=reset]")
+        page.wait_for_function("document.querySelectorAll('#table tbody tr:not([hidden])').length === 16")
+        assert page.locator(".example:visible").count() == 12
+        page.click("#more")
+        assert page.locator(".example:visible").count() == page.locator(".example").count() > 40
+
+        first = page.locator(".example").first
+        first.locator("summary").focus()
+        page.keyboard.press("Enter")
+        assert first.locator(".text").first.is_visible()
+        link = page.locator("a.to-example").last
+        link.focus()
+        page.keyboard.press("Enter")
+        target = page.locator(link.get_attribute("href"))
+        assert target.get_attribute("open") is not None
+        assert target.locator("summary").evaluate("part => part === document.activeElement")
+        outline = target.locator("summary").evaluate("part => getComputedStyle(part).outlineStyle")
+        assert outline == "solid"
+
+        paper = "getComputedStyle(document.body).backgroundColor"
+        light = page.evaluate(paper)
+        page.click("#theme")
+        assert page.evaluate(paper) != light
+        page.emulate_media(media="print")
+        assert page.evaluate(paper) == "rgb(255, 255, 255)"
+        assert not page.locator("#filters").is_visible()
+        assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+
+        page.emulate_media(media="screen", color_scheme="dark")
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert errors == []
+        assert asked == [(run / "report.html").as_uri()]
+        browser.close()
