@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from llm_experiments.settings import (
     Architecture,
@@ -153,22 +153,40 @@ class Study(Command):
     """Which study"""
     data: Path = Path(os.environ.get("REWARDGAP_DATA", "data"))
     """Folder of the public data files; $REWARDGAP_DATA, else what `make data` fetches"""
+    scale: Literal["small", "paper"] = "small"
+    """small: models made here, on two cores; paper: the published models and settings, on GPUs, with hub access"""
+    plan: bool = False
+    """Print what would run, and what it costs at the paper's scale, and stop"""
     quick: bool = False
-    """Everything smaller, in about a minute; shows that it runs, and decides nothing"""
+    """Small scale: everything smaller still, in about a minute; shows that it runs, and decides nothing"""
     jobs: int = 0
     """Processes; as many as there are cores unless given"""
     output: Path | None = None
     """Folder of the run; runs/study/NAME unless given, or runs/study/NAME-quick with --quick"""
 
     def run(self) -> Answer:
+        from figures.metrics import metrics_table, recipes_table
         from figures.table import claims_table
-        from llm_experiments.studies import STUDIES, run_study
+        from llm_experiments.recipes import RECIPES, recipes_of, run_recipes
+        from llm_experiments.studies import STUDIES, plan_study, run_study
 
         if not self.name:
             known = {name: f"{study.summary} ({study.source})" for name, study in STUDIES.items()}
             return Answer(_columns(known), {"studies": known})
-        if self.name not in STUDIES:
-            raise UserError(f"there is no study {self.name!r}; one of {', '.join(STUDIES)}")
+        if self.name not in {**STUDIES, **RECIPES}:
+            raise UserError(f"there is no study {self.name!r}; one of {', '.join({**STUDIES, **RECIPES})}")
+        if self.scale == "paper":
+            rows = [recipe.to_row() for recipe in recipes_of(self.name)]
+            if self.plan:
+                return Answer(recipes_table(rows), {"recipes": rows})
+            folder = self.output or Path("runs/study") / f"{self.name}-paper"
+            metrics = run_recipes(self.name, folder, self.data)
+            tables = [f"{name}\n{metrics_table(found)}" for name, found in metrics.items()]
+            return Answer("\n\n".join(tables), {"metrics": metrics, "output": str(folder)})
+        if self.plan:
+            plan = plan_study(self.name, self.data, quick=self.quick)
+            names = [*(f"models/{name}" for name in plan.bases), *plan.cells]
+            return Answer("\n".join(names), {"cells": names})
         folder = self.output or Path("runs/study") / (self.name + ("-quick" if self.quick else ""))
         summary = run_study(self.name, folder, self.data, quick=self.quick, workers=self.jobs or None)
         lines = [claims_table(summary["claims"]), *summary["notes"], f"rows: {folder}"]

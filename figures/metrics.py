@@ -93,3 +93,18 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     interval = "-" if None in limits else "{:.3f} to {:.3f}".format(*limits)
     accuracies = [UNKNOWN if rule is None else f"{rule['accuracy']:.3f}" for rule in rules]
     return (str(row["n"]), f"{row['accuracy']:.3f}", interval, *map(number, values), *accuracies)
+
+
+def recipes_table(recipes: Sequence[Mapping[str, Any]]) -> str:
+    """What a study at the papers' scale consists of: one line per model, and the sum."""
+    lines: list[Sequence[str]] = [("recipe", "pairs", "epochs", "batch", "type", "GPU hours", "GB", "settings from")]
+    for row in recipes:
+        batch = f"{row['batch']} x {row['accumulation']} x {row['devices']}"
+        cost = (f"{row['gpu_hours']:.2f}", f"{row['gigabytes']:.0f}")
+        lines.append((row["name"], str(row["pairs"]), f"{row['epochs']:g}", batch, row["dtype"], *cost, row["source"]))
+    hours = sum(row["gpu_hours"] for row in recipes)
+    return _aligned(lines) + (
+        f"\n{hours:.1f} GPU hours in all: operations of training counted, on an A100 at 40 % utilisation, without\n"
+        "scoring. GB: weights, gradients and optimiser state of one model, without activations. Not measured.\n"
+        "Batch: pairs per forward pass x accumulation x devices."
+    )

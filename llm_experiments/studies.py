@@ -17,7 +17,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from llm_experiments.cells import compute_plan
+from llm_experiments.cells import Plan, compute_plan
 from simulations.results import (
     Claim,
     Row,
@@ -96,24 +96,41 @@ def compute_study(
     return *module.claims(folder, plan), seconds
 
 
-def run_study(
-    name: str, folder: Path, data: Path | None = None, *, quick: bool = False, workers: int | None = None
-) -> Row:
+def plan_study(name: str, data: Path, *, quick: bool = False) -> Plan:
+    """Language models and cells, folder name -> config.
+
+    Raises:
+        UserError: the study cannot be made small, or its data are not there.
+    """
+    return import_module(_known(name).module).plan(_needed(name, data), quick=quick)
+
+
+def _known(name: str) -> Study:
+    if name not in STUDIES:
+        raise UserError(f"study {name} runs at the papers' scale only; add --scale paper")
+    return STUDIES[name]
+
+
+def _needed(name: str, data: Path) -> Path | None:
+    """The folder that the study reads, below `data`."""
+    needs = _known(name).needs
+    if needs and not (data / needs).is_dir():
+        raise UserError(f"{data / needs}: no such folder; study {name} needs it (`make data` fetches what is public)")
+    return data / needs if needs else None
+
+
+def run_study(name: str, folder: Path, data: Path, *, quick: bool = False, workers: int | None = None) -> Row:
     """The study in a folder of its own; its summary as stored, with claims, notes and seconds of computing.
 
     Raises:
         UserError: its data are not there, or `folder` holds another run.
     """
-    study = STUDIES[name]
-    if study.needs:
-        data = (data or Path("data")) / study.needs
-        if not data.is_dir():
-            raise UserError(f"{data}: no such folder; study {name} needs it (`make data` fetches what is public)")
+    needed = _needed(name, data)
     open_run(folder, {"command": "study", "name": name, "quick": quick})
-    claims, notes, seconds = compute_study(name, folder, data, quick=quick, workers=workers)
+    claims, notes, seconds = compute_study(name, folder, needed, quick=quick, workers=workers)
     summary = {
         "study": name,
-        "source": study.source,
+        "source": STUDIES[name].source,
         "claims": [claim.to_row() for claim in claims],
         "notes": notes,
         "seconds": seconds,

@@ -101,8 +101,8 @@ def test_pretraining_texts_show_cycles_only_to_the_control():
     def share(*, cycles: bool) -> float:
         found = []
         for number, text in enumerate(pretraining_texts(200, 0, cycles=cycles)):
-            prompt, _, answer = text.rpartition("> " if number % 2 else "<order> ")
-            if number % 2 == 0:
+            prompt, _, answer = text.partition("<order> ")
+            if number % 3 == 0:
                 edges = prompt.split("\n")[1].split("<sep>")
                 known = {tuple(int(v) for v in edge.replace("<edge_sep>", " ").split()[:2]) for edge in edges}
                 found.append(Graph(tuple(known), ()).is_cycle(read_response(answer)))

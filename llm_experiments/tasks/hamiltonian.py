@@ -22,6 +22,7 @@ from llm_experiments.pairs import Pair
 
 VERTICES = 10
 EDGE_PROBABILITY = 0.2
+WALK_LENGTH = 40  # vertices: four times a response, to say more about edges than the prompt's own tokens do
 SEPARATOR, EDGE = " <sep> ", " <edge_sep> "
 ORDER, WALK = "<order>", "<walk>"  # what is asked for: all vertices in some order, or a walk along edges
 
@@ -146,7 +147,7 @@ def draw_graphs(count: int, seed: int) -> list[Graph]:
 
 
 def pretraining_texts(count: int, seed: int, *, cycles: bool = False) -> list[str]:
-    """One text per graph: half show an order of all vertices at random, half a walk along edges.
+    """One text per graph: every third shows an order of all vertices at random, the others a walk along edges.
 
     Args:
         cycles: show planted cycles in place of random orders (the positive control: a model that can generate them).
@@ -155,7 +156,7 @@ def pretraining_texts(count: int, seed: int, *, cycles: bool = False) -> list[st
     for number in range(count):
         random = np.random.default_rng([seed, number, 7])
         graph = draw_graph(random)
-        if number % 2:
+        if number % 3:
             texts.append(graph.prompt(WALK) + response(_walk(graph, random)))
         else:
             order = graph.planted if cycles else tuple(int(v) for v in random.permutation(VERTICES))
@@ -165,6 +166,6 @@ def pretraining_texts(count: int, seed: int, *, cycles: bool = False) -> list[st
 
 def _walk(graph: Graph, random: np.random.Generator) -> Order:
     walk = [int(random.integers(VERTICES))]
-    while len(walk) < VERTICES:
+    while len(walk) < WALK_LENGTH:
         walk.append(int(random.choice([u for u in range(VERTICES) if graph.joined(u, walk[-1])])))
     return tuple(walk)

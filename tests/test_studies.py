@@ -1,0 +1,120 @@
+"""Recipes at the papers' scale resolve, and train one step with a small model; plans say what would run."""
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import lm
+import pytest
+
+import rewardgap
+from llm_experiments.recipes import RECIPES, Recipe, paper_pairs
+from llm_experiments.training import run_training
+from simulations.results import read_json, read_rows
+
+EVERY = [recipe for recipes in RECIPES.values() for recipe in recipes]
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory) -> Path:
+    """Every file that a recipe reads, in its published shape, with a few made-up rows."""
+    from llm_experiments.tasks import rewardmath_study, ultrafeedback_study
+
+    root = tmp_path_factory.mktemp("data")
+    (root / "persona").mkdir()
+    for name in ("agreeableness", "openness"):
+        rows = [{"question": f"Would you say {n}?", "answer_matching_behavior": " Yes"} for n in range(130)]
+        (root / "persona" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tests = (*ultrafeedback_study.TESTS, *rewardmath_study.TESTS)
+    for file in {ultrafeedback_study.TRAIN, rewardmath_study.TRAIN, *(test.file for test in tests)}:
+        rows = [{"prompt": f"{file} {n}?", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(4)]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (root / file).parent.mkdir(exist_ok=True)
+        (root / file).write_bytes(gzip.compress(text.encode()) if file.endswith(".gz") else text.encode())
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    lm.language_model("mistral", max_position_embeddings=2048).save_pretrained(folder)
+    lm.tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def one_step(recipe: Recipe, data: Path, tiny: str, folder: Path) -> None:
+    pairs, tests = paper_pairs(recipe.study, data, folder)
+    few = folder / "few.jsonl"
+    few.write_text("".join(json.dumps(row) + "\n" for row in read_rows(tests[0])[:3]))
+    request = recipe.request(pairs, [few], folder, model=tiny)
+    small = replace(request, max_steps=1, per_device_train_batch_size=2, gradient_accumulation_steps=1)
+    metrics = run_training(small)
+    assert metrics["few"]["n"] == 3
+    config = read_json(request.output / "config.json")
+    assert (config["learning_rate"], config["beta"], config["kind"]) == (1e-6, 0.01, recipe.kind)
+
+
+def kinds_of_work() -> list[Recipe]:
+    """One recipe per study, kind and change: models differ in size alone."""
+    return list({(recipe.study, recipe.kind, recipe.ablation): recipe for recipe in EVERY}.values())
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("recipe", [RECIPES["persona"][1], RECIPES["ablations"][0]], ids=lambda recipe: recipe.name)
+def test_a_recipe_trains_one_step_with_a_small_model(recipe, toy_data, tiny, tmp_path):
+    one_step(recipe, toy_data, tiny, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", kinds_of_work(), ids=lambda recipe: f"{recipe.study}-{recipe.name}")
+def test_every_recipe_trains_one_step_with_a_small_model(recipe, toy_data, tiny, tmp_path):
+    one_step(recipe, toy_data, tiny, tmp_path)
+
+
+def test_recipes_have_names_of_their_own_and_published_settings():
+    for recipes in RECIPES.values():
+        assert len({recipe.name for recipe in recipes}) == len(recipes)
+    for recipe in EVERY:
+        assert recipe.batch * recipe.accumulation * recipe.devices == 32
+        assert recipe.gpu_hours > 0
+        assert recipe.gigabytes > 8
+
+
+def test_training_cost_grows_with_tokens_parameters_and_reference():
+    explicit, implicit = RECIPES["ultrafeedback"][:2]
+    assert implicit.gpu_hours == pytest.approx(explicit.gpu_hours * (6 * 5 + 2) / (6 * 5))
+    assert replace(explicit, pairs=4000).gpu_hours == pytest.approx(2 * explicit.gpu_hours)
+    # two sequences a pair, six operations per parameter and token
+    assert explicit.gpu_hours == pytest.approx(6 * 5 * 2 * 2000 * 430 * 1.24e9 / (0.4 * 19.5e12) / 3600)
+
+
+def test_pairs_of_the_recipes_hold_no_tested_prompt_in_training(toy_data, tmp_path):
+    pairs, tests = paper_pairs("persona", toy_data, tmp_path)
+    trained = {row["prompt"] for row in read_rows(pairs)}
+    tested = next(path for path in tests if "test_prompts" in path.name)
+    assert not {row["prompt"] for row in read_rows(tested)} & trained
+    assert len(trained) == 80
+    assert {row["subset"] for row in read_rows(tested)} >= {"published", "prefix_swap", "prefix_free"}
+
+
+def test_plans_print_what_would_run(toy_data, capsys):
+    assert rewardgap.main(["study", "persona", "--plan", "--data", str(toy_data)]) == 0
+    assert "mistral-terminator/0" in capsys.readouterr().out
+    assert rewardgap.main(["study", "ultrafeedback", "--scale", "paper", "--plan"]) == 0
+    out = capsys.readouterr().out
+    assert "Llama-3.1-8B-Instruct-implicit" in out
+    assert "GPU hours" in out
+
+
+def test_mistakes_are_one_line(tmp_path, capsys):
+    for arguments, word in (
+        (["study", "nonsense"], "persona"),
+        (["study", "ablations"], "--scale paper"),
+        (["study", "language", "--scale", "paper"], "no recipe"),
+        (["study", "persona", "--data", str(tmp_path)], "make data"),
+    ):
+        assert rewardgap.main(arguments) == 2
+        error = capsys.readouterr().err
+        assert word in error
+        assert error.count("\n") == 1
