@@ -82,6 +82,12 @@ def baseline_rewards(rows: Sequence[Row]) -> dict[str, PairRewards | None]:
     return {name: {"longest": lengths, "shortest": shorter, **found}[name] for name in BASELINES}
 
 
+def baselines(rows: Sequence[Row]) -> dict[str, Row | None]:
+    """Accuracy, its interval over prompts and tie rate of each of `baseline_rewards`."""
+    prompts = prompts_of(rows)
+    return {name: _baseline(name, found, prompts) for name, found in baseline_rewards(rows).items()}
+
+
 def _columns(rows: Sequence[Row], name: str) -> PairRewards | None:
     if any(row.get(f"{name}_{side}") is None for row in rows for side in _SIDES):
         return None
@@ -160,10 +166,9 @@ def _summary(rows: Sequence[Row], tie_tolerance: float) -> Row:
         "brier": brier_score(probability),
         "ece": expected_calibration_error(probability),
     }
-    baselines = baseline_rewards(rows)
-    summary["baselines"] = {name: _baseline(name, found, prompts) for name, found in baselines.items()}
-    if baselines["longest"] is not None:
-        summary["length_correlation"] = _rank_correlation(rewards.margin, baselines["longest"].margin)
+    summary["baselines"] = baselines(rows)
+    if (longest := baseline_rewards(rows)["longest"]) is not None:
+        summary["length_correlation"] = _rank_correlation(rewards.margin, longest.margin)
     return summary
 
 

@@ -156,6 +156,8 @@ def _from_parquet(path: Path) -> Iterator[Record]:
 
 
 def _from_folder(path: Path, split: str) -> Iterator[Record]:
+    if files := sorted(path.glob("*_completions_*.csv")):
+        return _from_completions(path, files)
     import datasets
 
     try:
@@ -166,6 +168,28 @@ def _from_folder(path: Path, split: str) -> Iterator[Record]:
     except Exception as error:
         raise UserError(f"{path}: not a folder that `datasets` can read ({_first_line(error)})") from None
     return _numbered(str(path), _split(data, split, str(path)))
+
+
+def _from_completions(folder: Path, files: list[Path]) -> Iterator[Record]:
+    """XSTest: a file of labelled completions per model. One record per prompt, with every model's by its name."""
+    prompts: dict[str, dict[str, Any]] = {}
+    for file in files:
+        model = file.stem.partition("_completions_")[2]
+        for record in _from_file(file):
+            row = record.row
+            for key in ("id", "prompt", "type", "completion", "final_label"):
+                if key not in row:
+                    raise UserError(f'{record.place}: "{key}" is missing; a file of completions needs it')
+            entry = prompts.setdefault(
+                row["id"], {key: row[key] for key in ("id", "prompt", "type")} | {"completions": {}}
+            )
+            if entry["prompt"] != row["prompt"]:
+                raise UserError(f'{record.place}: "prompt": differs from that of id {row["id"]!r} in {files[0].name}')
+            entry["completions"][model] = {key: row[key] for key in ("completion", "final_label")}
+    if len(files) < 2:
+        raise UserError(f"{folder}: has the completions of one model, {files[0].name}; a pair needs those of two")
+    for number, (name, row) in enumerate(prompts.items(), start=1):
+        yield Record(f"{folder}: id {name}", number, row)
 
 
 def _from_hub(name: str, split: str, config: str | None) -> Iterator[Record]:

@@ -1,9 +1,10 @@
 """Preference pairs: one prompt, a chosen and a rejected response, from every shape they are published in.
 
 Known shapes: TRL's (text or messages, prompt explicit or shared by both), Anthropic's transcripts ("\\n\\nHuman: ...
-\\n\\nAssistant: ..."), RewardBench 1 and 2, RM-Bench, LLMBar, and instruction files. A fault of structure always stops;
-a pair that cannot be ranked (an empty response, two equal ones, differing prompts, tied scores) stops too, unless
-`bad_pairs="drop"`, which counts it.
+\\n\\nAssistant: ..."), RewardBench 1 and 2, RM-Bench, LLMBar, instruction files, and answers labelled one by one
+(GSM8K's solutions, a folder of XSTest's completions). A fault of structure always stops; a pair that cannot be ranked
+(an empty response, two equal ones, differing prompts, tied scores) stops too, unless `bad_pairs="drop"`, which counts
+it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from llm_experiments.labelled_answers import gsm8k_pairs, is_gsm8k, is_xstest, xstest_pairs
 from llm_experiments.pair_sources import Record, _type, read_records, source_stem
 from simulations.results import UserError
 
@@ -101,11 +103,20 @@ def _pairs_of(record: Record, stem: str) -> Iterator[tuple[Pair, _Degenerate | N
     if "output_1" in row or "output_2" in row:
         yield _llmbar(row, place, name, subset), None
         return
+    for known, pairs_of, label in (
+        (is_gsm8k, gsm8k_pairs, "is_correct"),
+        (is_xstest, xstest_pairs, "final_label"),
+    ):
+        if known(row):
+            for two in pairs_of(row, place):
+                problem = _Degenerate(two.problem, label) if two.problem else None
+                yield Pair(f"{name}/{two.name}", two.subset, two.prompt, two.chosen, two.rejected), problem
+            return
     for key in ("chosen", "rejected"):
         if row.get(key) is None:
             raise UserError(
-                f'{place}: "{key}" is missing (found {", ".join(map(repr, row)) or "nothing"}); a pair needs "chosen" '
-                'and "rejected", each a text or a list of messages'
+                f'{place}: "{key}" is missing (found {", ".join(map(repr, row)) or "nothing"}); '
+                + (_ONE_MODEL if "completion" in row else _NEEDED)
             )
     if all(_is_list_of_texts(row[key]) for key in ("chosen", "rejected")):
         yield from _many(row, place, name, subset)
@@ -114,6 +125,10 @@ def _pairs_of(record: Record, stem: str) -> Iterator[tuple[Pair, _Degenerate | N
     prompt = _prompt(row, place)
     prompt, chosen, rejected, problem = _separate(prompt, chosen, rejected, place)
     yield Pair(name, subset, prompt, chosen, rejected), problem or _tied(row)
+
+
+_NEEDED = 'a pair needs "chosen" and "rejected", each a text or a list of messages'
+_ONE_MODEL = "one model's completions make no pairs; give the folder that holds two models' (*_completions_*.csv)"
 
 
 def _identifier(record: Record, stem: str) -> str:

@@ -96,17 +96,29 @@ def score_source(
     batch_size: int = 16,
     tie_tolerance: float = TIE_TOLERANCE,
 ) -> list[Row]:
-    """`score_pairs` on a source, and beside it what has nothing to do with the model: pair_hash (of the texts), the
-    baselines' rewards where the training pairs are known, and `shared`, what the pair has in common with one of them.
-    """
+    """`score_pairs` on a source, each row with its `model_free_rows`."""
     rows = score_pairs(model, source.pairs, batch_size=batch_size, tie_tolerance=tie_tolerance, progress=True)
+    return [row | free for row, free in zip(rows, model_free_rows(source, rules), strict=True)]
+
+
+def model_free_rows(source: Source, rules: TokenRules | None) -> list[Row]:
+    """What a row says that has nothing to do with the model: lengths, prompt_hash (of the tokens), pair_hash (of the
+    texts), the baselines' rewards where the training pairs are known, and `shared`, what the pair has in common with
+    one of them."""
     rewards = rules.rewards(source.pairs) if rules else {}
-    for number, (row, pair) in enumerate(zip(rows, source.texts, strict=True)):
-        row["pair_hash"] = pair_hash(pair)
+    rows = []
+    for number, (pair, text) in enumerate(zip(source.pairs, source.texts, strict=True)):
+        row = {
+            "prompt_hash": prompt_hash(pair.prompt_ids),
+            "pair_hash": pair_hash(text),
+            "n_tokens_chosen": len(pair.chosen_ids),
+            "n_tokens_rejected": len(pair.rejected_ids),
+        }
         for name, found in rewards.items():
             row |= {f"{name}_chosen": float(found.chosen[number]), f"{name}_rejected": float(found.rejected[number])}
         if source.overlap is not None:
             row["shared"] = list(source.overlap.shared.get(pair.id, ()))
+        rows.append(row)
     return rows
 
 

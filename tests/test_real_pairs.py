@@ -21,29 +21,43 @@ EMPTY, EQUAL, TIED = (
     "chosen and rejected are the same",
     "the scores of chosen and rejected are tied",
 )
+REWRITES = {
+    f"razin2025/ultrafeedback_{how}_{part}.jsonl": (200, {EQUAL: 1} if part == "train" else {})
+    for how in ("paraphrase", "french", "spanish")
+    for part in ("train", "test")
+}
 FILES = {
     "hh_rlhf/harmless-base_test.jsonl.gz": (2312, {EMPTY: 4, "chosen and rejected have different prompts": 5}),
     "ultrafeedback/train_clean.jsonl.gz": (1000, {EQUAL: 4, EMPTY: 1, "the rejected response is empty": 1, TIED: 110}),
     "ultrafeedback/eval_clean.jsonl.gz": (200, {TIED: 24, EQUAL: 1}),
     "razin2025/ultrafeedback_test.jsonl": (200, {}),
-    "razin2025/ultrafeedback_paraphrase_train.jsonl": (200, {EQUAL: 1}),
+    **REWRITES,
     "razin2025/rewardmath_train.jsonl": (2000, {}),
+    "razin2025/rewardmath_test.jsonl": (200, {}),
+    "razin2025/rewardbench_math_train.jsonl": (34, {}),
+    "razin2025/rewardbench_math_test.jsonl": (200, {}),
+    "razin2025/rewardbench_code_train.jsonl": (84, {}),
     "razin2025/rewardbench_code_test.jsonl": (200, {}),
     "llmbar/LLMBar_Natural_dataset.json": (100, {}),
     "llmbar/LLMBar_Adversarial_Neighbor_dataset.json": (134, {}),
+    "llmbar/LLMBar_Adversarial_GPTInst_dataset.json": (92, {}),
+    "llmbar/LLMBar_Adversarial_GPTOut_dataset.json": (47, {}),
+    "llmbar/LLMBar_Adversarial_Manual_dataset.json": (46, {}),
+    "xstest": (450, {"both models comply, or both refuse": 297, EQUAL: 3}),
+    "gsm8k/example_model_solutions.jsonl.gz": (2638, {"both solutions are right, or both wrong": 1842, EQUAL: 3}),
 }
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_real_files_load_with_every_degenerate_pair_counted(name, real_data):
     count, dropped = FILES[name]
-    file = real_file(real_data, name)
+    file = real_data / name if (real_data / name).is_dir() else real_file(real_data, name)
     pairs = load_pairs(file, bad_pairs="drop")
     assert pairs.pairs_in == count
     assert {reason: len(ids) for reason, ids in pairs.dropped.items()} == dropped
     assert all(pair.prompt and pair.chosen != pair.rejected for pair in pairs)
     if dropped:
-        with pytest.raises(UserError, match=r":\d+: .*--bad_pairs drop"):
+        with pytest.raises(UserError, match=r":(\d+| id \S+): .*--bad_pairs drop"):
             load_pairs(file)
 
 
