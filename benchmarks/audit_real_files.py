@@ -66,11 +66,11 @@ FILES = (
 TEXTS = ("text/wikitext2_valid.txt.gz", "text/tinystories_sample.txt.gz", "text/wiki_demo.txt.gz")
 TRAINING = tuple(name for name in FILES if "train" in name)  # what a user would train on
 LANGUAGE_MODEL = PretrainSettings(
-    hidden=64, layers=2, heads=4, vocab_size=2048, steps=300, block=128, max_positions=1024
+    hidden=48, layers=2, heads=4, vocab_size=2048, steps=200, block=128, max_positions=1024
 )
 HELD_OUT = 0.25
-SAMPLE = 120  # pairs per file for training and scoring
-LIMIT = ("--max_length", "640")  # tokens, for the models only
+SAMPLE = 100  # pairs per file for training and scoring
+LIMIT = 512  # tokens of a pair, for the models only
 FIT = ("--learning_rate", "1e-3", "--logging_steps", "5")
 
 
@@ -97,9 +97,10 @@ def audit(data: Path, name: str, source: Source, tokenizer: Any, ultrafeedback: 
 
 
 def sample(source: Source) -> list[Pair]:
-    """The same pairs on every machine: prompts in the order of their hash, all pairs of a prompt or none."""
-    place = {pair.id: prompt_position(pair, seed=1) for pair in source.texts}
-    return sorted(source.texts, key=lambda pair: place[pair.id])[:SAMPLE]
+    """The same pairs on every machine: of those short enough, by the hash of their prompts, which stay together."""
+    short = {pair.id for pair in source.pairs if pair.longest <= LIMIT}
+    fit = [pair for pair in source.texts if pair.id in short]
+    return sorted(fit, key=lambda pair: prompt_position(pair, seed=1))[:SAMPLE]
 
 
 def train_and_score(model: Path, folder: Path, stems: dict[str, str], name: str) -> Iterator[Row]:
@@ -107,7 +108,7 @@ def train_and_score(model: Path, folder: Path, stems: dict[str, str], name: str)
     for kind in KINDS:
         run = folder / "runs" / stems[name] / kind
         fit = ("--kind", kind, "--model", str(model), "--pairs", pairs_file(folder, stems[name]), "--output", str(run))
-        command("train", *fit, "--eval_fraction", str(HELD_OUT), *LIMIT, *FIT)
+        command("train", *fit, "--eval_fraction", str(HELD_OUT), "--max_length", str(LIMIT), *FIT)
         metrics = read_json(run / "metrics.json")
         yield {
             "command": "train",
@@ -126,7 +127,18 @@ def score_elsewhere(folder: Path, stems: dict[str, str]) -> Iterator[Row]:
         run = folder / "scores" / kind
         model = folder / "runs" / stems[FILES[0]] / kind
         against = ("--against", *others) if kind == KINDS[-1] else ()
-        command("score", "--model", str(model), "--pairs", *files, "--output", str(run), *LIMIT, *against)
+        command(
+            "score",
+            "--model",
+            str(model),
+            "--pairs",
+            *files,
+            "--output",
+            str(run),
+            "--max_length",
+            str(LIMIT),
+            *against,
+        )
         others.append(str(run))
         metrics = read_json(run / "metrics.json")
         for name, stem in stems.items():
@@ -184,8 +196,7 @@ def main(output: Path, data: Path) -> None:
         last = folder / "scores" / KINDS[-1]
         comparisons = read_json(last / "comparisons.json")
     names = {stem: name for name, stem in stems.items()}
-    for one in comparisons:
-        one |= {"source": names[one["source"]], **{side: Path(one[side]).name for side in ("first", "second")}}
+    comparisons = [one | {"source": names[one["source"]]} for one in comparisons]
     write_rows(output / "comparisons.jsonl", comparisons)
     settings = {
         "held_out": HELD_OUT,

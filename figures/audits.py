@@ -83,7 +83,7 @@ def page(folder: Path) -> str:
             parameters=f"width {model['hidden']} and {model['layers']} layers",
             steps=model["steps"],
             sample=settings["sample"],
-            limit=settings["limit"][1],
+            limit=settings["limit"],
         ),
         table(("file", "n", *KINDS, "bag of tokens", "longest"), _kinds(within)),
         ELSEWHERE,
