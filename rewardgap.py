@@ -286,12 +286,14 @@ class Stress(StressRequest, Command):
     """
 
     def run(self) -> Answer:
+        from figures.stress_page import write_stress
         from figures.stress_table import stress_table
         from llm_experiments.stress.suite import run_stress
 
         summary = run_stress(_part(self, StressRequest))
-        text = f"{stress_table(summary)}\nrows, texts and summary: {self.output}"
-        return Answer(text, {**summary, "output": str(self.output)})
+        page = write_stress(self.output)
+        text = f"{stress_table(summary)}\nrows, texts and summary: {self.output}; the page: {page}"
+        return Answer(text, {**summary, "output": str(self.output), "report": str(page)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -224,7 +224,7 @@ def _point(row: Row, across: Scale, upright: Scale) -> Row:
 def grids(rows: Sequence[Row]) -> list[Row]:
     """Per model a table of changes in accuracy: edits of the prompt across, of the responses down; one shading."""
     found = []
-    largest = max((abs(row["drop_both"]) for row in rows if row.get("drop_both")), default=1)
+    largest = max((abs(x) for row in rows for x in limits(row.get("drop_both"))[:1]), default=0) or 1
     for model in dict.fromkeys(row["model"] for row in rows):
         own = {
             (row["response_transformation"], row["prompt_transformation"]): row for row in rows if row["model"] == model
@@ -238,21 +238,24 @@ def grids(rows: Sequence[Row]) -> list[Row]:
 
 
 def _grid_cell(row: Row, largest: float) -> Row:
-    both, beyond = row.get("drop_both"), row.get("interaction")
+    """Changes, where the row has drops; the interaction is what is lost beyond the two edits alone."""
+    changes = {name: _turned(row.get(f"drop_{name}")) for name in ("both", "prompt", "responses")}
+    beyond = _turned(row.get("interaction"))
     return {
-        **{name: _negative(row.get(f"drop_{name}")) for name in ("both", "prompt", "responses")},
-        "shade": round(100 * abs(both or 0) / largest),
-        "interaction": beyond and {name: _negative(beyond.get(end)) for name, end in ENDS.items()},
+        **changes,
+        "shade": round(100 * abs(changes["both"]["value"]) / largest) if limits(changes["both"]) else 0,
+        "interaction": beyond,
         "notable": len(limits(beyond)) == 3 and not beyond["low"] <= 0 <= beyond["high"],
-        "n": row.get("n_changed"),
+        "n": row["n_changed"],
     }
 
 
-ENDS = {"value": "value", "low": "high", "high": "low"}  # of an interval whose sign is turned
-
-
-def _negative(x: float | None) -> float | None:
-    return None if x is None else -x
+def _turned(estimate: Row | None) -> Row:
+    """An interval with its sign turned; what is not known stays so."""
+    if not limits(estimate):
+        return {}
+    ends = {"value": "value", "low": "high", "high": "low"}
+    return {name: None if estimate.get(end) is None else -estimate[end] for name, end in ends.items()}
 
 
 def _scale(rows: Iterable[Row]) -> Scale:

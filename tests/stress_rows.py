@@ -46,6 +46,10 @@ def interval(values: np.ndarray) -> Row:
     }
 
 
+def around(value: float) -> Row:
+    return {"value": value, "low": value - 0.06, "high": value + 0.06, "n": 40}
+
+
 def write_run(
     folder: Path,
     *,
@@ -121,11 +125,13 @@ def write_run(
                 "model_b": models[-1][0],
                 "transformation": edit,
                 "strength": strengths[-1],
-                "difference": {"value": fall / 5, "low": fall / 5 - 0.06, "high": fall / 5 + 0.06},
+                "side": side,
+                "n_changed": pairs,
+                "difference": around(fall / 5),
                 "p_holm": 0.04,
             }
-            for edit, _, _, fall in EDITS
-            if len(models) > 1
+            for edit, purpose, side, fall in EDITS
+            if len(models) > 1 and purpose == "invariance"
         ],
         "grid": [
             {
@@ -135,10 +141,10 @@ def write_run(
                 "strength": 1.0,
                 "n_changed": pairs,
                 "accuracy_before": 0.72,
-                "drop_prompt": 0.03 * i,
-                "drop_responses": 0.05 * j,
-                "drop_both": 0.03 * i + 0.05 * j + 0.05 * i * j,
-                "interaction": {"value": 0.05 * i * j, "low": 0.05 * i * j - 0.03, "high": 0.05 * i * j + 0.03},
+                "drop_prompt": around(0.03 * i),
+                "drop_responses": around(0.05 * j),
+                "drop_both": around(0.03 * i + 0.05 * j + 0.05 * i * j),
+                "interaction": around(0.05 * i * j),
             }
             for name, *_ in models
             for i, prompt in enumerate(("typos", "lowercase"))

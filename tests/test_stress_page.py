@@ -14,12 +14,16 @@ import pytest
 import stress_rows
 from hypothesis import given
 from hypothesis import strategies as st
+from stress_worlds import DAMAGED, REWARDS, SWAPPED, pairs, replacing
 
 from figures import stress_page
 from figures.scales import around
 from figures.stress_examples import ranking, strongest
 from figures.stress_page import headline, interval, p_value, signed, two, write_stress
 from figures.word_changes import SHOWN, changes, excerpt, visible
+from llm_experiments.stress.scorers import FunctionScorer
+from llm_experiments.stress.shifts import combined
+from llm_experiments.stress.suite import stress_scorers
 from simulations.results import UserError, read_json, write_json
 
 HOSTILE = (
@@ -51,12 +55,29 @@ def test_every_line_of_the_summary_is_on_the_page(run: Path) -> None:
     assert len(rows) == len(summary["table"])
     plain = " ".join(unescape(re.sub(r"<[^>]+>", " ", text)).split())
     for line in summary["table"]:
-        shown = line["falls"] if line["purpose"] == "sensitivity" else line["difference"]
-        assert interval(shown, signs=line["purpose"] == "invariance") in plain
+        assert interval(line["difference"], signs=True) in plain
+        assert line["falls"] is None or interval(line["falls"]) in plain
     for wanted in [*summary["rules"], *summary["notes"], *summary["models"][0]["reasons"], "+0.18 [+0.12, +0.24]"]:
         assert wanted in plain
     assert text.count('<g class="mark') == len({(line["model"], line["transformation"]) for line in summary["table"]})
     assert text.count('class="total"') == len(summary["grid"])
+
+
+def test_a_real_run_of_planted_models_is_drawn(tmp_path: Path) -> None:
+    asked = replacing({"question": "query"}, "asked", "invariance", "prompt")
+    edits = (SWAPPED, DAMAGED, asked, combined(asked, SWAPPED))
+    scorers = {name: FunctionScorer(REWARDS[name]) for name in ("oracle", "keyword")}
+    summary = stress_scorers(pairs(60), edits, scorers, tmp_path)
+    write_json(tmp_path / "summary.json", summary)
+    write_stress(tmp_path)
+    text = page_of(tmp_path)
+    assert "Of 2 models, 1 is token-sensitive and 1 is robust" in text
+    assert 'class="quiet missing"' not in text
+    assert text.count('<details class="example"') == 5  # of the keyword's; the oracle does nothing wrong
+    assert "<del>" in text.split('<section class="chosen">')[1].split("</section>")[0]
+    for row in (*summary["table"], *summary["comparisons"]):
+        assert row["difference"] is None or signed(row["difference"]["value"]) in text
+    assert text.count('class="total"') == len(summary["grid"]) == 2
 
 
 def test_what_is_unknown_says_why(run: Path) -> None:
@@ -133,7 +154,7 @@ def test_a_run_that_changed_nothing_gets_its_page(tmp_path: Path) -> None:
 
 
 def test_examples_give_way_where_the_page_would_be_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stress_rows.write_run(tmp_path, pairs=20)
+    stress_rows.write_run(tmp_path, pairs=12, length=20)
     write_stress(tmp_path)
     full = page_of(tmp_path)
     monkeypatch.setattr(stress_page, "LARGEST", len(full.encode()))
