@@ -31,6 +31,7 @@ from llm_experiments.models import (
     quiet_transformers,
     read_manifest,
 )
+from llm_experiments.tensors import system_errors
 from simulations.results import Row, UserError, write_json
 from theory.rewards import Kind
 
@@ -69,7 +70,7 @@ def save_reward_model(
     pad_id = tokenizer.pad_token_id
     tokenizer.save_pretrained(scratch)
     tokenizer.pad_token = before
-    with quiet_transformers():
+    with quiet_transformers(), system_errors(folder):
         form = _write_weights(model, scratch, pad_id)
     values = probe_values(model, probes)
     manifest = {

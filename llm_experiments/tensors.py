@@ -6,10 +6,10 @@ or in which a bit has changed, is refused and named, never used.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -34,11 +34,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
         return
     whole = {name: _alone(tensor) for name, tensor in tensors.items()}
     said = dict(metadata or {})
-    with replacing(path) as temporary:
-        try:
-            save_file(whole, temporary, metadata=said | {CHECKSUM: _checksum(whole, said)})
-        except SafetensorError as error:
-            _raise_system_error(error)
+    with replacing(path) as temporary, system_errors(path):
+        save_file(whole, temporary, metadata=said | {CHECKSUM: _checksum(whole, said)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -75,8 +72,13 @@ def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) 
     return digest.hexdigest()
 
 
-def _raise_system_error(error: SafetensorError) -> NoReturn:
-    """What the system refused, as OSError; safetensors tells it in words only."""
-    if number := re.search(r"os error (\d+)", str(error)):
-        raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
-    raise error
+@contextmanager
+def system_errors(path: Path) -> Iterator[None]:
+    """What the system refused while `path` was written, as OSError that names it; safetensors says it in words."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
