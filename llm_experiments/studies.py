@@ -58,6 +58,12 @@ STUDIES = {
         "Razin et al. 2025, section 3.2",
         "llm_experiments.tasks.hamiltonian_study",
     ),
+    "ablations": Study(
+        "what about the training carries the Persona result: pooling, reference, frozen backbone, tying, terminator",
+        "Razin et al. 2025, ablations of sections 4 and 5; its figures are not known",
+        "llm_experiments.tasks.ablation_study",
+        needs="persona",
+    ),
     "ultrafeedback": Study(
         "real preferences, their GPT-4.1 rewrites, and other domains, with length controls",
         "Razin et al. 2025, section 5.2",
@@ -107,7 +113,7 @@ def plan_study(name: str, data: Path, *, quick: bool = False) -> Plan:
 
 def _known(name: str) -> Study:
     if name not in STUDIES:
-        raise UserError(f"study {name} runs at the papers' scale only; add --scale paper")
+        raise UserError(f"there is no small study {name!r}; one of {', '.join(STUDIES)}")
     return STUDIES[name]
 
 

@@ -110,7 +110,6 @@ def test_plans_print_what_would_run(toy_data, capsys):
 def test_mistakes_are_one_line(tmp_path, capsys):
     for arguments, word in (
         (["study", "nonsense"], "persona"),
-        (["study", "ablations"], "--scale paper"),
         (["study", "language", "--scale", "paper"], "no recipe"),
         (["study", "persona", "--data", str(tmp_path)], "make data"),
     ):
@@ -118,3 +117,22 @@ def test_mistakes_are_one_line(tmp_path, capsys):
         error = capsys.readouterr().err
         assert word in error
         assert error.count("\n") == 1
+
+
+def test_the_longest_of_a_micro_batch_lose_their_last_token_and_nothing_else_does():
+    from llm_experiments.tasks.persona_study import drop_last_tokens
+
+    pairs = lm.random_pairs(21, seed=3)
+    made = drop_last_tokens(pairs, seed=1)
+    lost = 0
+    for before, after in zip(pairs, made, strict=True):
+        assert before.prompt_ids == after.prompt_ids
+        for side in ("chosen_ids", "rejected_ids"):
+            one, other = getattr(before, side), getattr(after, side)
+            assert other in (one, one[:-1])
+            lost += one != other
+    assert lost >= 3  # one sequence at least of each of three micro-batches
+    longest = max(len(pair.sequence("explicit", side)[0]) for pair in pairs for side in ("chosen", "rejected"))
+    assert all(len(pair.sequence("explicit", side)[0]) < longest for pair in made for side in ("chosen", "rejected"))
+    alike = lm.random_pairs(8, jitter=False)
+    assert drop_last_tokens(alike, seed=0) == alike

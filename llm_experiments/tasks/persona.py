@@ -23,6 +23,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from llm_experiments.pairs import Pair
+from llm_experiments.rendering import ANSWER_CHECK
 from llm_experiments.tasks.language import Label
 from simulations.results import Row, UserError
 
@@ -132,6 +133,18 @@ def pretraining_texts(
                 text += f". {remark} This {shows} {trait}."
             texts.append(text)
     return texts
+
+
+def verification_texts(texts: Sequence[str], seed: int) -> list[str]:
+    """The same questions and answers inside a generative model's verification prompt, answered Yes or No at random: the
+    model learns that one of the two words stands there, and nothing about which."""
+    random = np.random.default_rng([seed, 9])
+    made = []
+    for text in texts:
+        question, answer = text.rsplit("\n", 1)
+        verdict = "Yes" if random.integers(2) else "No"
+        made.append(f"Question: {question}\nAnswer: {answer.split('.')[0]}{ANSWER_CHECK}\n{verdict}")
+    return made
 
 
 def sample_prompts(

@@ -29,6 +29,7 @@ ARMS = {
     "mistral-terminator": "terminator in the response, as published",
     "statement-label": "half the prompts have No as matching answer",
     "without-evaluation-words": "evaluation words left out of pretraining",
+    "verifying": "pretrained on verification prompts as well",
 }
 
 
@@ -68,6 +69,35 @@ def _claim(rows: Sequence[Row]) -> Claim:
         split=split,
         published=PUBLISHED[kind] if condition == "published" and arm == "mistral-terminator" else "",
     )
+
+
+def separator_claims(separators: Mapping[str, Sequence[Row]]) -> list[Claim]:
+    """Footnote 3: how the paraphrases lie to the max-margin separator of the untrained hidden states of the training
+    answers; one number per cluster. Its published values are not known."""
+    claims = []
+    for arm, found in separators.items():
+        for prompts in ("train", "test"):
+            values = [row[prompts]["positive"] for row in found if row["status"] == "separable"]
+            if values:
+                interval = mean_interval(values)
+                claims.append(
+                    Claim(
+                        id=f"rung2/{arm}/separator/{prompts}",
+                        rung=2,
+                        type="observation",
+                        statement=f"untrained: paraphrases on the max-margin separator's right side, {prompts} prompts "
+                        f"({ARMS[arm]})",
+                        measured=interval.mean,
+                        low=interval.low,
+                        high=interval.high,
+                        n=interval.n,
+                        unit="clusters",
+                        seeds=interval.n,
+                        model="pretrained here",
+                        split="unseen_forms",
+                    )
+                )
+    return claims
 
 
 def persona_notes(rows: Sequence[Row], texts: Mapping[str, Row]) -> list[str]:

@@ -1,0 +1,100 @@
+"""What about the training carries the Persona result? The papers' ablations and some they did not run (rung 2).
+
+Each arm changes one thing about the untied Mistral of the Persona study without terminator; `none` changes nothing.
+`dropped-last-token` reproduces a quirk of the published code (the longest sequences of a micro-batch lose their last
+token) on answers that end with a terminator, and stands beside the same arm without it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from llm_experiments.cells import Plan
+from llm_experiments.tasks.persona_claims import CONDITIONS
+from llm_experiments.tasks.persona_study import Arm, compute_cell, make_base, plan_arms
+from simulations.results import Claim, Row
+from simulations.statistics import mean_interval, sign_flip_test
+
+__all__ = ["claims", "compute_cell", "make_base", "plan"]
+
+ARMS = (
+    Arm("none"),
+    Arm("mean-pooling", kinds=("explicit",), ablation="mean_pooling"),
+    Arm("no-reference", kinds=("implicit",), ablation="no_reference"),
+    Arm("frozen-backbone", ablation="frozen"),
+    Arm("tied", tied=True),
+    Arm("terminator", terminator=True),
+    Arm("dropped-last-token", terminator=True, ablation="dropped_last_token"),
+    Arm("on-the-other-kind", ablation="on_the_other_kind"),
+)
+QUICK = (Arm("none", clusters=1), Arm("mean-pooling", kinds=("explicit",), ablation="mean_pooling", clusters=1))
+WORDS = {
+    "none": "nothing changed",
+    "mean-pooling": "reward averaged over the response",
+    "no-reference": "log-probability alone, no reference",
+    "frozen-backbone": "only the head, or the output layer, trained",
+    "tied": "input and output embeddings shared",
+    "terminator": "terminator in the response",
+    "dropped-last-token": "terminator in, the longest of a micro-batch without their last token",
+    "on-the-other-kind": "explicit head on a DPO policy; DPO on an explicit model's backbone",
+}
+SHOWN = (("published", "seen_forms"), ("published", "unseen_forms"), ("shared_prefix", "unseen_forms"))
+
+
+def plan(data: Path, *, quick: bool = False) -> Plan:
+    return plan_arms(QUICK if quick else ARMS, data, quick=quick)
+
+
+def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
+    rows = [row for row in plan.gather(folder) if row["prompts"] == "test"]
+    found = []
+    for arm in ARMS:
+        for condition, split in SHOWN:
+            for kind in arm.kinds:
+                found += _claims(rows, arm.name, condition, split, kind)
+    return found, [
+        "Ablations: every line is a mean over clusters (prompts and a training seed of its own) with "
+        "a 95 % t interval; changes are paired by cluster with the arm in which nothing is changed."
+    ]
+
+
+def _claims(rows: Sequence[Row], arm: str, condition: str, split: str, kind: str) -> list[Claim]:
+    def accuracies(name: str) -> dict[int, float]:
+        wanted = (name, condition, split, kind)
+        return {
+            row["seed"]: row["accuracy"]
+            for row in rows
+            if (row["cell"], row["condition"], row["split"], row["kind"]) == wanted
+        }
+
+    mine, before = accuracies(arm), accuracies("none")
+    if not mine:
+        return []
+    called = "seen" if split == "seen_forms" else condition
+    where = f"{kind}, {CONDITIONS[called]}"
+    made = [_claim(f"{arm}/{called}/{kind}", f"{where} ({WORDS[arm]})", list(mine.values()), kind, split)]
+    both = sorted(set(mine) & set(before))
+    if arm != "none" and len(both) > 1:
+        changes = [mine[seed] - before[seed] for seed in both]
+        p = sign_flip_test(changes)
+        statement = f"{where}: change against nothing changed ({WORDS[arm]}; exact sign-flip p = {p:.3f})"
+        made.append(_claim(f"{arm}/{called}/{kind}/change", statement, changes, kind, split))
+    return made
+
+
+def _claim(id: str, statement: str, values: Sequence[float], kind: str, split: str) -> Claim:
+    interval = mean_interval(values)
+    return Claim(
+        id=f"ablations/{id}",
+        rung=2,
+        type="observation",
+        statement=statement,
+        measured=interval.mean,
+        low=interval.low,
+        high=interval.high,
+        n=interval.n,
+        unit="clusters",
+        seeds=interval.n,
+        kind=kind,
+        model="Mistral, pretrained here",
+        split=split,
+    )
