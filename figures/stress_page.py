@@ -7,11 +7,12 @@ page's own policy names that script by its hash, so that nothing else can run, w
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from figures.page import TEMPLATES, page
 from figures.scales import OUTLINES, Scale, around, limits
@@ -73,7 +74,7 @@ def _page(folder: Path, summary: Row, keep: int) -> str:
     models, table, comparisons = summary["models"], summary["table"], summary.get("comparisons") or []
     examples, missing = worst_examples(folder, table, keep=keep) if keep else ([], [])
     style, script = ((TEMPLATES / f"stress.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    reliance = [value for row in table for value in (row.get("token_reliance") or {}).values()]
+    reliance = [(row.get("token_reliance") or {}).get(name) for row in table for name in ("overlap", "coefficient")]
     return page(
         "stress.html.jinja",
         style=Markup(style),
@@ -94,7 +95,7 @@ def _page(folder: Path, summary: Row, keep: int) -> str:
         damaged=[_cells(row, examples) for row in table if row["purpose"] == "sensitivity"],
         scale=_scale(row for row in table if row["purpose"] == "invariance"),
         unknown=UNKNOWN,
-        reliance_known=any(isinstance(value, int | float) for value in reliance),
+        reliance_known=any(value is not None for value in reliance),
         choices={name: list(dict.fromkeys(str(row[name]) for row in table if row.get(name))) for name in CHOICES},
         curves=curves(table),
         examples=examples,
@@ -105,7 +106,7 @@ def _page(folder: Path, summary: Row, keep: int) -> str:
         grids=grids(summary.get("grid") or []),
         notes=summary.get("notes") or [],
         settings=flatten(_known(folder / "config.json")) + flatten(_known(folder / "provenance.json")),
-        **{function.__name__: function for function in (signed, two, interval, p_value, words, limits)},
+        **{function.__name__: function for function in (signed, two, interval, p_value, words, limits, breakable)},
     )
 
 
@@ -160,6 +161,7 @@ def _cells(row: Row, examples: Sequence[Row]) -> Row:
     return {
         **dict.fromkeys(LINE_FIELDS),
         **row,
+        "description": None if row.get("description") in (None, words(row["transformation"])) else row["description"],
         "overlap": reliance.get("overlap"),
         "coefficient": reliance.get("coefficient"),
         "example": min(own, default=None),
@@ -292,6 +294,11 @@ def p_value(p: float | None) -> str:
 
 def words(name: str) -> str:
     return str(name).replace("_", " ")
+
+
+def breakable(name: str) -> Markup:
+    """A name of a model, which may break onto the next line after a sign but not within a word."""
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[/_\-.])", str(name)))
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -215,6 +215,6 @@ def line(model: str, edit: str, purpose: str, side: str, strength: float, before
             "bag_of_tokens": None,
             "token_overlap": None,
         },
-        "token_reliance": {"overlap": None, "coefficient": None},
+        "token_reliance": {"overlap": None, "coefficient": None, "n_coefficient": 0},
         "description": "every letter in lower case, code and URLs kept" if edit == "lowercase" else "made up here",
     }
