@@ -317,8 +317,9 @@ class StressRequest(EncodingSettings, ModelSettings):
     """What invariance edits touch: responses, prompt; with both, a grid of combined edits is added"""
     rewrites: tuple[str, ...] = ()
     """Files of rewritten pairs (paraphrases, translations), joined by orig_chosen and orig_rejected, otherwise by id"""
-    train_pairs: str = ""
-    """The pairs that the models were trained on: adds how well their tokens foretell what changes"""
+    train_pairs: tuple[str, ...] = ()
+    """The pairs that the models were trained on (models trained here know theirs): how well their tokens foretell what
+    changes, and given here, how well the theory's coefficient does"""
     full: bool = False
     """Every transformation, three strengths, both sides, and the grid of combined edits"""
     limit: int = 0

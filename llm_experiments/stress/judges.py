@@ -24,6 +24,7 @@ class Judge:
         if kind is None:
             raise UserError(f"{source}: does not say which kind it is; give --kind, one of {', '.join(KINDS)}")
         self.kind: Kind = kind
+        self.encoding = part_of(request, EncodingSettings)
         self._scorer: ModelScorer | None = None
 
     def scorer(self) -> ModelScorer:
@@ -40,9 +41,8 @@ class Judge:
                 device=request.device,
                 trained=True,
             )
-            encoding = part_of(request, EncodingSettings)
             self._scorer = ModelScorer(
-                model, tokenizer, encoding, batch_size=request.batch_size, tie_tolerance=request.tie_tolerance
+                model, tokenizer, self.encoding, batch_size=request.batch_size, tie_tolerance=request.tie_tolerance
             )
         return self._scorer
 

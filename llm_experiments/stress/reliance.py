@@ -8,9 +8,11 @@ would move if a gradient step were taken on the training pairs,
     explicit     <h', h+ - h->, from the model as it is
     generative   the verification prompt's rho <h', h>, from the model as it is
 
-It needs hidden states, so it is computed for a sample of pairs, the same for every shift.
+It needs hidden states and many products, so it is computed for a sample of pairs, the same for every shift, and only
+where the training pairs are named; the other two are there whenever the training pairs are known.
 """
 
+import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from hashlib import blake2b
@@ -21,36 +23,46 @@ import numpy as np
 
 from llm_experiments.baselines import TokenRules
 from llm_experiments.encoding import EncodedPair
-from llm_experiments.pairs import Pair, load_pairs
+from llm_experiments.models import read_manifest
+from llm_experiments.pairs import Pair
 from llm_experiments.stress.folder import ORIGINAL, Texts
 from llm_experiments.stress.judges import Judge
 from llm_experiments.stress.scorers import SIDES, encode
 from llm_experiments.stress.shifts import CHANGED
-from simulations.results import Row, UserError, read_json, write_json, write_rows
+from llm_experiments.training_pairs import training_pairs
+from simulations.results import Row, read_json, write_json, write_rows
 
 RULES = ("bag_of_tokens", "token_overlap", "coefficient")
+CLAIM = "train_pairs.json"
 SAMPLE, TRAINED = 64, 64  # evaluated and training pairs for the coefficient
 
 
-def rely(judge: Judge, source: str, place: Path, pairs: Sequence[Pair], texts: Texts) -> None:
-    """Write what the three rules say of every pair, before and after every shift, unless it is there.
+def rely(judge: Judge, place: Path, pairs: Sequence[Pair], texts: Texts) -> None:
+    """Write what the rules say of every pair, before and after every shift, unless it is there; nothing where nobody
+    knows the training pairs.
 
     Raises:
-        UserError: the training pairs cannot be read, or the folder has the reliance on others.
+        UserError: the training pairs cannot be read.
     """
-    _claim(place, source, judge.request.split)
+    given, manifest = judge.request.train_pairs, read_manifest(judge.folder)
+    asked = {"train_pairs": given or manifest.get("pairs"), "coefficient": bool(given)}
+    if (place / CLAIM).exists() and read_json(place / CLAIM) != asked:
+        shutil.rmtree(place)  # what follows from other pairs; nothing here took long
     shifted = {name: [pair for pair, fate in some if fate == CHANGED] for name, some in texts.items()}
     wanted = {ORIGINAL: list(pairs)} | shifted
     missing = [name for name in wanted if not (place / f"{name}.jsonl").exists()]
-    if not missing:
+    if not missing or not asked["train_pairs"]:
         return
     scorer = judge.scorer()
-    trained = load_pairs(source, bad_pairs="drop", split=judge.request.split)
-    train, _ = encode(trained, scorer.tokenizer, scorer.encoding)
-    if not train:
-        raise UserError(f"--train_pairs {source}: no pair is left after encoding; raise --max_length")
-    rules, coefficient = TokenRules.of(train), Coefficient(scorer.model, _sample(train, TRAINED))
-    sample = {pair.id for pair in _sample(pairs, SAMPLE)}
+    train = training_pairs(given, manifest, scorer.tokenizer, judge.encoding)
+    if train is None:
+        return
+    write_json(place / CLAIM, asked)
+    rules, sample = TokenRules.of(train.pairs), {pair.id for pair in _sample(pairs, SAMPLE)}
+    coefficient = None
+    if given:
+        readable = [pair for pair in train.pairs if pair.longest <= (scorer.encoding.max_length or pair.longest)]
+        coefficient = Coefficient(scorer.model, _sample(readable, TRAINED))
     for name in missing:
         encoded, _ = encode(wanted[name], scorer.tokenizer, scorer.encoding)
         write_rows(place / f"{name}.jsonl", rule_rows(rules, encoded, coefficient, sample))
@@ -85,11 +97,18 @@ class Coefficient:
         return self._adapter.disable_adapter() if self._adapter is not None else nullcontext()
 
 
-def rule_rows(rules: TokenRules, pairs: Sequence[EncodedPair], coefficient: Coefficient, sample: set[str]) -> list[Row]:
+def rule_rows(
+    rules: TokenRules,
+    pairs: Sequence[EncodedPair],
+    coefficient: Coefficient | None,
+    sample: set[str],
+) -> list[Row]:
     """What the rules say of either response; the coefficient is null outside of the sample."""
     columns = {name: (value.chosen, value.rejected) for name, value in rules.rewards(pairs).items()}
-    some = [pair for pair in pairs if pair.id in sample]
-    rates = dict(zip((pair.id for pair in some), coefficient.rates(some).tolist(), strict=True))
+    rates: dict[str, list[float]] = {}
+    if coefficient is not None:
+        some = [pair for pair in pairs if pair.id in sample]
+        rates = dict(zip((pair.id for pair in some), coefficient.rates(some).tolist(), strict=True))
     rows = []
     for number, pair in enumerate(pairs):
         row: Row = {"id": pair.id}
@@ -103,14 +122,3 @@ def rule_rows(rules: TokenRules, pairs: Sequence[EncodedPair], coefficient: Coef
 def _sample(pairs: Sequence[Any], count: int) -> list[Any]:
     """Which ones depends on their ids alone."""
     return sorted(pairs, key=lambda pair: blake2b(pair.id.encode("utf-8", "surrogatepass")).digest())[:count]
-
-
-def _claim(place: Path, source: str, split: str) -> None:
-    path, asked = place / "train_pairs.json", {"train_pairs": source, "split": split}
-    if not path.exists():
-        write_json(path, asked)
-    elif read_json(path) != asked:
-        raise UserError(
-            f"--train_pairs {source}: {place} holds the reliance on {read_json(path)['train_pairs']}; choose another "
-            "--output, or delete that folder"
-        )

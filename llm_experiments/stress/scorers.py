@@ -64,23 +64,32 @@ class Scorer:
             UserError: a reward is not finite; the message names the pair.
         """
         readings, dropped = self.read(pairs)
-        fresh: dict[str, Any] = {}
-        for reading in readings:
-            fresh |= zip(reading.keys, reading.texts, strict=True)
-        fresh = {key: text for key, text in fresh.items() if key not in self._known}
-        columns = self.rewards(list(fresh.values())) if fresh else {}
-        self.computed += len(fresh)
-        for place, key in enumerate(fresh):
-            self._known[key] = {name: float(values[place]) for name, values in columns.items()}
+        pairs_of_texts, alone = self._unknown(readings)
+        for fresh, paired in ((pairs_of_texts, True), (alone, False)):
+            columns = self.rewards(list(fresh.values()), paired=paired) if fresh else {}
+            self.computed += len(fresh)
+            for place, key in enumerate(fresh):
+                self._known[key] = {name: float(values[place]) for name, values in columns.items()}
         return [self._row(reading) for reading in readings], dropped
 
     def read(self, pairs: Sequence[Pair]) -> tuple[list[Reading], dict[str, str]]:
         """The pairs in order as this scorer reads them; of those it cannot read, the reason by id."""
         raise NotImplementedError
 
-    def rewards(self, texts: Sequence[Any]) -> Mapping[str, Sequence[float]]:
-        """Columns of numbers for what `read` gave as texts; one of them is `scores`."""
+    def rewards(self, texts: Sequence[Any], *, paired: bool) -> Mapping[str, Sequence[float]]:
+        """Columns of numbers for what `read` gave as texts; one of them is `scores`. `paired`: texts 2k and 2k + 1
+        answer the same prompt."""
         raise NotImplementedError
+
+    def _unknown(self, readings: Sequence[Reading]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Texts by key that have no reward yet: of pairs with both, one after the other, and the rest."""
+        pairs: dict[str, Any] = {}
+        alone: dict[str, Any] = {}
+        for reading in readings:
+            both = dict(zip(reading.keys, reading.texts, strict=True)).items()
+            fresh = {key: text for key, text in both if not any(key in some for some in (self._known, pairs, alone))}
+            (pairs if len(fresh) == 2 else alone).update(fresh)
+        return pairs, alone
 
     def _row(self, reading: Reading) -> Row:
         found = [self._known[key] for key in reading.keys]
@@ -120,7 +129,7 @@ class FunctionScorer(Scorer):
             readings.append(Reading(pair.id, pair.subset, _key(prompt), *map(tuple, (keys, tokens, texts))))  # type: ignore[arg-type]
         return readings, {}
 
-    def rewards(self, texts: Sequence[Any]) -> Mapping[str, Sequence[float]]:
+    def rewards(self, texts: Sequence[Any], *, paired: bool) -> Mapping[str, Sequence[float]]:
         return {"scores": [float(self._reward(*text)) for text in texts]}
 
 
@@ -166,10 +175,10 @@ class ModelScorer(Scorer):
             )
         return readings, dropped
 
-    def rewards(self, texts: Sequence[Any]) -> Mapping[str, Sequence[float]]:
+    def rewards(self, texts: Sequence[Any], *, paired: bool) -> Mapping[str, Sequence[float]]:
         from llm_experiments.scoring import _values
 
-        return _values(self.model, texts, self.batch_size, progress=True)
+        return _values(self.model, texts, self.batch_size, paired=paired, progress=True)
 
 
 def encode(

@@ -13,9 +13,9 @@ shift. Its name is what its files are called. The run folder:
     scores/<model>/original.jsonl            the columns of `rewardgap score` (id, subset, prompt_hash, scores_chosen,
                                              scores_rejected, results, n_tokens_*, kind, ...), and key_* (of the text)
     scores/<model>/<shift>.jsonl             the same and `fate`, edited_* where it is changed, no scores where rejected
-    reliance/<model>/<original|shift>.jsonl  with --train_pairs: rewards of the same pairs under rules that know nothing
-                                             but the training pairs: {id, bag_of_tokens_*, token_overlap_*,
-                                             coefficient_* (of some pairs, otherwise null)}
+    reliance/<model>/<original|shift>.jsonl  where the training pairs are known: rewards of the same pairs under rules
+                                             that know nothing else: {id, bag_of_tokens_*, token_overlap_*,
+                                             coefficient_* (of some pairs, if --train_pairs names them, else null)}
     summary.json                             everything below
 
 Fates: "changed", "unchanged", "rejected: reason" (the gate's; or the model's: "rejected: too long"). Everything that is
@@ -170,8 +170,7 @@ def _run(request: StressRequest, output: Path) -> Row:
         place = output / "scores" / judge.name
         cost = score_shifts(place, pairs, texts, judge.scorer)
         judge.describe(place, cost)
-        if request.train_pairs:
-            rely(judge, request.train_pairs, output / "reliance" / judge.name, pairs, texts)
+        rely(judge, output / "reliance" / judge.name, pairs, texts)
         judge.release()
     names = [judge.name for judge in judges]
     summary = summarise_stress(output, shifts, names, fail_under=request.fail_under, notes=notes)

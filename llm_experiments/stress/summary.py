@@ -226,12 +226,13 @@ def _grid(scores: Scores, shifts: Sequence[Shift]) -> list[Row]:
 
 def _notes(scores: Sequence[Scores], shifts: Sequence[Shift]) -> list[str]:
     notes = [f"{one.name}: {note}" for one in scores for note in one.about.get("notes", ())]
-    if not any(one.rules for one in scores):
-        notes.append("training pairs unknown: give --train_pairs to see whether their tokens foretell what changes")
-    else:
-        notes.append(
-            f"the theory's coefficient is computed for {SAMPLE} of the pairs and {TRAINED} of the training pairs"
-        )
+    for one in scores:
+        if not one.rules:
+            notes.append(
+                f"{one.name}: training pairs unknown; with --train_pairs: do their tokens foretell the changes?"
+            )
+        elif any(row["coefficient_chosen"] is not None for row in one.rules.get(ORIGINAL, {}).values()):
+            notes.append(f"{one.name}: the theory's coefficient is of at most {SAMPLE} and {TRAINED} training pairs")
     for one in scores:
         cost = [one.about.get("cost", {}).get(name) for name in (ORIGINAL, *(shift.name for shift in shifts))]
         if cost and all(cost):

@@ -1,0 +1,127 @@
+"""The stored results of the stress suite: on models whose truth is known, and on real pairs.
+
+    python benchmarks/store_stress.py ladder [FOLDER]    rungs 1 and 2: a few minutes; rung 2 needs $REWARDGAP_DATA
+    python benchmarks/store_stress.py real [FOLDER]      500 real pairs and the GPT-4.1 rewrites: needs $REWARDGAP_DATA
+
+Expected of the ladder, written before the first run, in every cluster: the interval of (change of the explicit model's
+accuracy) - (change of the implicit one's) lies above zero, and that of two explicit models trained alike but for their
+seed lies within +-0.05; the explicit ones are robust, the implicit one is token-sensitive.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from figures.redraw import STORED
+from llm_experiments.encoding import EncodedPair, encode_pairs
+from llm_experiments.models import load_reward_model
+from llm_experiments.pairs import Pair
+from llm_experiments.settings import EncodingSettings, TrainSettings
+from llm_experiments.stress.scorers import ModelScorer
+from llm_experiments.stress.shifts import Shift
+from llm_experiments.stress.suite import stress_scorers
+from llm_experiments.tasks import language_study, persona_study
+from llm_experiments.tasks.language import Language
+from llm_experiments.tasks.language_study import load_base
+from llm_experiments.tasks.persona import EVALUATED, read_personas, sample_prompts, training_pairs
+from llm_experiments.tasks.stress_ladder import language_shifts, persona_pairs, persona_shifts
+from llm_experiments.training import train_reward_model
+from simulations.results import Row, provenance, write_json, write_rows
+
+PLACE = STORED / "stress"
+PLAIN = EncodingSettings(terminator="strip", max_length=0)
+CLUSTERS = {1: 6, 2: 6}
+ALIKE = 1000  # added to the training seed of the second explicit model
+
+
+def ladder(folder: Path) -> None:
+    rows = rung_1(folder / "rung1")
+    if data := os.environ.get("REWARDGAP_DATA"):
+        rows += rung_2(folder / "rung2", Path(data) / "persona")
+    write_rows(PLACE / "ladder.jsonl", rows)
+    write_json(PLACE / "ladder_provenance.json", provenance(seconds=sum(row.get("seconds", 0) for row in rows)))
+    for row in rows:
+        print({key: value for key, value in row.items() if key != "reasons"})
+
+
+def rung_1(folder: Path) -> list[Row]:
+    plan = language_study.plan()
+    base = "mistral-untied-independent-0"
+    language_study.make_base(folder / base, plan.bases[base])
+    policy, tokenizer = load_base(str(folder / base / "model"))
+    rows = []
+    for cluster in range(CLUSTERS[1]):
+        language = Language(**plan.bases[base]["language"])
+        split = language.split(cluster, 0)
+        pairs = language.pairs(split, "statement", language_study.N_TRAIN, cluster)
+        shifts = language_shifts(split, pairs["seen_forms"], folder / f"{cluster}", seed=cluster)
+        train = encode_pairs(pairs["train"], tokenizer, PLAIN)[0]
+        rates = language_study.LEARNING_RATES["all"]
+        given = (policy, tokenizer, train, language_study.TRAIN, rates, language_study.BETA)
+        rows += _cluster(1, cluster, given, pairs["seen_forms"], shifts, folder / f"{cluster}")
+    return rows
+
+
+def rung_2(folder: Path, persona: Path) -> list[Row]:
+    plan = persona_study.plan(persona)
+    base = "mistral-all_words"
+    persona_study.make_base(folder / base, plan.bases[base], persona=persona)
+    policy, tokenizer = load_base(str(folder / base / "model"))
+    questions = read_personas(persona)[EVALUATED]
+    rows = []
+    for cluster in range(CLUSTERS[2]):
+        sizes = (persona_study.N_TRAIN, persona_study.N_TEST)
+        train, test = sample_prompts(questions, "constant", *sizes, cluster)
+        pairs = encode_pairs(training_pairs(train, cluster), tokenizer, PLAIN)[0]
+        shifts = persona_shifts(test, folder / f"{cluster}")
+        given = (policy, tokenizer, pairs, persona_study.TRAIN, persona_study.LEARNING_RATES, persona_study.BETA)
+        rows += _cluster(2, cluster, given, persona_pairs(test), shifts, folder / f"{cluster}")
+    return rows
+
+
+def _cluster(
+    rung: int, cluster: int, given: Sequence[Any], pairs: Sequence[Pair], shifts: Sequence[Shift], folder: Path
+) -> list[Row]:
+    start = time.perf_counter()
+    asked = {"explicit": ("explicit", 0), "explicit_again": ("explicit", ALIKE), "implicit": ("implicit", 0)}
+    scorers = {name: _scorer(kind, cluster + more, *given) for name, (kind, more) in asked.items()}
+    summary = stress_scorers(pairs, shifts, scorers, folder / "stress")
+    about = {"rung": rung, "cluster": cluster}
+    verdicts = {row["name"]: row for row in summary["models"]}
+    kept = ("n_changed", "n_prompts", "accuracy_before", "accuracy_after", "difference", "p_holm", "flip_rate", "falls")
+    rows = [
+        about
+        | {"model": row["model"], "shift": row["name"], "verdict": verdicts[row["model"]]["verdict"]}
+        | {name: row[name] for name in kept}
+        for row in summary["table"]
+    ]
+    kept = ("model_a", "model_b", "n_changed", "difference", "p_holm")
+    rows += [about | {"shift": row["name"]} | {name: row[name] for name in kept} for row in summary["comparisons"]]
+    return [*rows, about | {"seconds": round(time.perf_counter() - start, 1)}]
+
+
+def _scorer(
+    kind: Any,
+    seed: int,
+    policy: Any,
+    tokenizer: Any,
+    train: Sequence[EncodedPair],
+    settings: TrainSettings,
+    rates: dict[str, float],
+    beta: float,
+) -> ModelScorer:
+    chosen = TrainSettings(**{**settings.__dict__, "seed": seed, "learning_rate": rates[kind]})
+    model = load_reward_model(policy, kind, beta=beta, device="cpu", seed=seed)
+    train_reward_model(model, train, chosen)
+    return ModelScorer(model, tokenizer, PLAIN, batch_size=128)
+
+
+if __name__ == "__main__":
+    what, *place = sys.argv[1:] or ["help"]
+    commands = {"ladder": ladder}
+    if what not in commands:
+        raise SystemExit(__doc__)
+    commands[what](Path(place[0] if place else f"runs/store_stress/{what}"))
