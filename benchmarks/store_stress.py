@@ -1,9 +1,9 @@
 """The stored results of the stress suite: on models whose truth is known, and on real pairs.
 
-    python benchmarks/store_stress.py ladder [FOLDER]    rungs 1 and 2: a few minutes; rung 2 needs $REWARDGAP_DATA
-    python benchmarks/store_stress.py real [FOLDER]      500 real pairs and the GPT-4.1 rewrites: needs $REWARDGAP_DATA
+    python benchmarks/store_stress.py rung1 [FOLDER]    the synonym language: two to four minutes
+    python benchmarks/store_stress.py rung2 [FOLDER]    the Persona questions: needs $REWARDGAP_DATA, about as long
 
-Expected of the ladder, written before the first run, in every cluster: the interval of (change of the explicit model's
+Expected of both rungs, written before the first run, in every cluster: the interval of (change of the explicit model's
 accuracy) - (change of the implicit one's) lies above zero, and that of two explicit models trained alike but for their
 seed lies within +-0.05; the explicit ones are robust, the implicit one is token-sensitive.
 """
@@ -37,17 +37,7 @@ CLUSTERS = {1: 6, 2: 6}
 ALIKE = 1000  # added to the training seed of the second explicit model
 
 
-def ladder(folder: Path) -> None:
-    rows = rung_1(folder / "rung1")
-    if data := os.environ.get("REWARDGAP_DATA"):
-        rows += rung_2(folder / "rung2", Path(data) / "persona")
-    write_rows(PLACE / "ladder.jsonl", rows)
-    write_json(PLACE / "ladder_provenance.json", provenance(seconds=sum(row.get("seconds", 0) for row in rows)))
-    for row in rows:
-        print({key: value for key, value in row.items() if key != "reasons"})
-
-
-def rung_1(folder: Path) -> list[Row]:
+def rung_1(folder: Path) -> None:
     plan = language_study.plan()
     base = "mistral-untied-independent-0"
     language_study.make_base(folder / base, plan.bases[base])
@@ -62,10 +52,11 @@ def rung_1(folder: Path) -> list[Row]:
         rates = language_study.LEARNING_RATES["all"]
         given = (policy, tokenizer, train, language_study.TRAIN, rates, language_study.BETA)
         rows += _cluster(1, cluster, given, pairs["seen_forms"], shifts, folder / f"{cluster}")
-    return rows
+    store("rung1", rows)
 
 
-def rung_2(folder: Path, persona: Path) -> list[Row]:
+def rung_2(folder: Path) -> None:
+    persona = data_folder() / "persona"
     plan = persona_study.plan(persona)
     base = "mistral-all_words"
     persona_study.make_base(folder / base, plan.bases[base], persona=persona)
@@ -79,7 +70,7 @@ def rung_2(folder: Path, persona: Path) -> list[Row]:
         shifts = persona_shifts(test, folder / f"{cluster}")
         given = (policy, tokenizer, pairs, persona_study.TRAIN, persona_study.LEARNING_RATES, persona_study.BETA)
         rows += _cluster(2, cluster, given, persona_pairs(test), shifts, folder / f"{cluster}")
-    return rows
+    store("rung2", rows)
 
 
 def _cluster(
@@ -119,9 +110,29 @@ def _scorer(
     return ModelScorer(model, tokenizer, PLAIN, batch_size=128)
 
 
+def data_folder() -> Path:
+    if not os.environ.get("REWARDGAP_DATA"):
+        raise SystemExit("REWARDGAP_DATA is not set; it names the folder of real files (README, Real data)")
+    return Path(os.environ["REWARDGAP_DATA"]).resolve()
+
+
+def store(name: str, rows: list[Row]) -> None:
+    """Rows with six digits, and where they come from."""
+    write_rows(PLACE / f"{name}.jsonl", rounded(rows))
+    write_json(PLACE / f"{name}_provenance.json", provenance(seconds=sum(row.get("seconds", 0) for row in rows)))
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: rounded(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
 if __name__ == "__main__":
     what, *place = sys.argv[1:] or ["help"]
-    commands = {"ladder": ladder}
+    commands = {"rung1": rung_1, "rung2": rung_2}
     if what not in commands:
         raise SystemExit(__doc__)
     commands[what](Path(place[0] if place else f"runs/store_stress/{what}"))
