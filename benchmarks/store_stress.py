@@ -59,7 +59,7 @@ def rung_2(folder: Path) -> None:
     persona = data_folder() / "persona"
     plan = persona_study.plan(persona)
     base = "mistral-all_words"
-    persona_study.make_base(folder / base, plan.bases[base], persona=persona)
+    persona_study.make_base(folder / base, plan.bases[base], data=persona)
     policy, tokenizer = load_base(str(folder / base / "model"))
     questions = read_personas(persona)[EVALUATED]
     rows = []

@@ -26,6 +26,7 @@ from simulations.statistics import (
 SIDES = ("chosen", "rejected")
 LENGTH_RULES = ("longest", "shortest")
 Values = Float[np.ndarray, " pairs"]
+ByPrompt = Float[np.ndarray, " prompts"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Change:
     def results(self) -> tuple[Values, Values]:
         return column(self.before, "results"), column(self.after, "results")
 
-    def results_by_prompt(self) -> tuple[Values, Values]:
+    def results_by_prompt(self) -> tuple[ByPrompt, ByPrompt]:
         return tuple(by_prompt(values, self.prompts) for values in self.results())  # type: ignore[return-value]
 
     def margins(self) -> tuple[Values, Values]:
@@ -83,7 +84,7 @@ def margins(rows: Sequence[Row], name: str = "scores") -> Values:
     return column(rows, f"{name}_chosen") - column(rows, f"{name}_rejected")
 
 
-def by_prompt(values: Sequence[float] | Values, prompts: Sequence[str]) -> Values:
+def by_prompt(values: Sequence[float] | Values, prompts: Sequence[str]) -> ByPrompt:
     return np.array(list(cluster_means(values, prompts).values()))
 
 

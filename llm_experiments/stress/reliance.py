@@ -45,7 +45,7 @@ def rely(judge: Judge, place: Path, pairs: Sequence[Pair], texts: Texts) -> None
         UserError: the training pairs cannot be read.
     """
     given, manifest = judge.request.train_pairs, read_manifest(judge.folder)
-    asked = {"train_pairs": given or manifest.get("pairs"), "coefficient": bool(given)}
+    asked = {"train_pairs": list(given) or manifest.get("pairs"), "coefficient": bool(given)}
     if (place / CLAIM).exists() and read_json(place / CLAIM) != asked:
         shutil.rmtree(place)  # what follows from other pairs; nothing here took long
     shifted = {name: [pair for pair, fate in some if fate == CHANGED] for name, some in texts.items()}

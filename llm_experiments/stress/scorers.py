@@ -76,7 +76,7 @@ class Scorer:
         """The pairs in order as this scorer reads them; of those it cannot read, the reason by id."""
         raise NotImplementedError
 
-    def rewards(self, texts: Sequence[Any], *, paired: bool) -> Mapping[str, Sequence[float]]:
+    def rewards(self, texts: Sequence[Any], *, paired: bool) -> Mapping[str, np.ndarray]:
         """Columns of numbers for what `read` gave as texts; one of them is `scores`. `paired`: texts 2k and 2k + 1
         answer the same prompt."""
         raise NotImplementedError
@@ -129,8 +129,8 @@ class FunctionScorer(Scorer):
             readings.append(Reading(pair.id, pair.subset, _key(prompt), *map(tuple, (keys, tokens, texts))))  # type: ignore[arg-type]
         return readings, {}
 
-    def rewards(self, texts: Sequence[Any], *, paired: bool) -> Mapping[str, Sequence[float]]:
-        return {"scores": [float(self._reward(*text)) for text in texts]}
+    def rewards(self, texts: Sequence[Any], *, paired: bool) -> Mapping[str, np.ndarray]:
+        return {"scores": np.array([float(self._reward(*text)) for text in texts])}
 
 
 class ModelScorer(Scorer):
@@ -175,7 +175,7 @@ class ModelScorer(Scorer):
             )
         return readings, dropped
 
-    def rewards(self, texts: Sequence[Any], *, paired: bool) -> Mapping[str, Sequence[float]]:
+    def rewards(self, texts: Sequence[Any], *, paired: bool) -> Mapping[str, np.ndarray]:
         from llm_experiments.scoring import _values
 
         return _values(self.model, texts, self.batch_size, paired=paired, progress=True)
