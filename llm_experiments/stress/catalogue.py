@@ -4,15 +4,53 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from llm_experiments.stress.transformation import Transformation
-from llm_experiments.stress.transforms import case, whitespace
+from llm_experiments.stress.transforms import (
+    additions,
+    case,
+    characters,
+    code,
+    contractions,
+    damage,
+    markdown,
+    mathematics,
+    numerals,
+    punctuation,
+    spelling,
+    synonyms,
+    whitespace,
+)
 from simulations.results import UserError
 
 TRANSFORMATIONS: tuple[Transformation, ...] = (
     *case.TRANSFORMATIONS,
     *whitespace.TRANSFORMATIONS,
+    *punctuation.TRANSFORMATIONS,
+    *spelling.TRANSFORMATIONS,
+    *contractions.TRANSFORMATIONS,
+    *numerals.TRANSFORMATIONS,
+    *markdown.TRANSFORMATIONS,
+    *characters.TRANSFORMATIONS,
+    *additions.TRANSFORMATIONS,
+    *synonyms.TRANSFORMATIONS,
+    *mathematics.TRANSFORMATIONS,
+    *code.TRANSFORMATIONS,
+    *damage.TRANSFORMATIONS,
 )
 
-DEFAULT_SUITE: tuple[str, ...] = ("uppercase", "lowercase", "extra_spaces")
+# The invariances that touch most texts, one a family; and two damages: a reader of bags of words overlooks the first,
+# a constant model both.
+DEFAULT_SUITE: tuple[str, ...] = (
+    "lowercase",
+    "extra_spaces",
+    "typos",
+    "contractions",
+    "curly_quotes",
+    "markdown_added",
+    "filler_sentences",
+    "synonyms",
+    "shuffled_words",
+    "off_topic_sentences",
+)
 
 
 def by_name(names: Sequence[str]) -> list[Transformation]:

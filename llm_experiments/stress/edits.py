@@ -17,7 +17,8 @@ class Edit(NamedTuple):
     text: str
 
 
-Find = Callable[[str, np.random.Generator], Iterable[Edit]]
+Place = tuple[Edit, ...]  # edits that are made together or not at all: both marks of a bold word
+Find = Callable[[str, np.random.Generator], Iterable[Place]]
 
 # A word of ASCII letters that no other letter, digit, mark, joiner or lone apostrophe belongs to: edits that know
 # English only may change it without tearing a combining mark off its letter.
@@ -38,42 +39,49 @@ def edit_some(
 ) -> str:
     """`text` with a share `strength * rate` of the edits that `find` offers outside protected spans.
 
-    `find` draws what it needs before, and independently of, the choice of places; an edit is made where its own
-    uniform number lies below the share. So a higher strength adds edits and changes none. Of two edits that overlap
-    the first is kept.
+    A place is edited where its own uniform number lies below the share, so a higher strength adds edits and changes
+    none. What `find` draws and the choice of places come from streams of their own, so two texts that open alike are
+    edited alike there. Of two edits that overlap the first is kept.
     """
     if strength == 0:
         return text
-    return make(text, selected(allowed(find(text, generator), text, targets), generator, strength * rate))
+    finding, choosing = generator.spawn(2)
+    places = allowed(find(text, finding), text, targets)
+    draws = choosing.random(len(places)).tolist()
+    return make(
+        text, [edit for place, draw in zip(places, draws, strict=True) if draw < strength * rate for edit in place]
+    )
 
 
-def allowed(edits: Iterable[Edit], text: str, targets: frozenset[Kind] = frozenset()) -> list[Edit]:
-    """Those edits that touch no protected span, in order and disjoint."""
-    mask = protection_mask(text, targets=targets)
-    kept, end = [], 0
-    for edit in sorted(edits):
-        if edit.start < end or edit.text == text[edit.start : edit.end] or _touches(mask, edit):
-            continue
-        kept.append(edit)
-        end = edit.end
+def allowed(places: Iterable[Place], text: str, targets: frozenset[Kind] = frozenset()) -> list[Place]:
+    """Those places that touch no protected span and no earlier place, in order."""
+    taken, kept = protection_mask(text, targets=targets), []
+    for place in sorted(places, key=_start):
+        changes = False
+        for start, end, new in place:
+            if taken.find(1, start, end) >= 0 or (start == end and _inside(taken, start)):
+                break
+            changes = changes or new != text[start:end]
+        else:
+            if changes:
+                kept.append(place)
+                for start, end, _ in place:
+                    taken[start:end] = b"\x01" * (end - start)
     return kept
 
 
-def _touches(mask: bytearray, edit: Edit) -> bool:
-    if edit.start < edit.end:
-        return mask.find(1, edit.start, edit.end) >= 0
-    return 0 < edit.start < len(mask) and bool(mask[edit.start - 1] and mask[edit.start])
+def _start(place: Place) -> int:
+    return place[0].start
 
 
-def selected(edits: list[Edit], generator: np.random.Generator, share: float) -> list[Edit]:
-    draws = generator.random(len(edits))
-    return [edit for edit, draw in zip(edits, draws.tolist(), strict=True) if draw < share]
+def _inside(mask: bytearray, at: int) -> bool:
+    return 0 < at < len(mask) and bool(mask[at - 1] and mask[at])
 
 
 def make(text: str, edits: list[Edit]) -> str:
-    """The text after these edits, which are in order and disjoint."""
+    """The text after these edits, which are disjoint."""
     pieces, end = [], 0
-    for edit in edits:
+    for edit in sorted(edits):
         pieces += (text[end : edit.start], edit.text)
         end = edit.end
     return "".join((*pieces, text[end:]))

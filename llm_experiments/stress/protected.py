@@ -5,6 +5,7 @@ pattern is linear in the length of the text (starts are anchored, repetitions bo
 """
 
 import re
+from bisect import bisect_right
 from typing import Literal, NamedTuple
 
 Kind = Literal["code", "latex", "url", "email", "markup", "number"]
@@ -23,7 +24,7 @@ _PATTERNS: tuple[tuple[Kind, str, re.Pattern[str]], ...] = (
     ("latex", "\\begin{", re.compile(r"(?s)\\begin\{(?:(?!\\begin\{|\\end\{).){0,4000}\\end\{[^{}\n]{0,40}\}")),
     ("latex", "\\", re.compile(r"\\[A-Za-z]+(?:\{(?:[^{}\n]|\{[^{}\n]{0,100}\}){0,200}\})*")),
     # code without a fence, as RewardBench has it: lines of a shape that prose has not
-    ("code", "=", re.compile(r"(?m)^[ \t]*[A-Za-z_][\w.\[\]]{0,60} ?(?:[-+*/]?=|:=) ?[^\s=].*$")),
+    ("code", "=", re.compile(r"(?m)^[ \t]*(?:[a-z]{1,9} )?[A-Za-z_][\w.\[\]]{0,60} ?(?:[-+*/]?=|:=) ?[^\s=].*$")),
     ("code", "(", re.compile(r"(?m)^[ \t]*(?:return|print|assert|await|raise|def|for|while|if|elif|else)\b.*[):;]$")),
     ("code", "import", re.compile(r"(?m)^(?:from [\w.]+ )?import [\w.]+(?: as \w+)?(?:, [\w.]+)*$")),
     ("code", "#", re.compile(r"(?m)^[ \t]*#(?:include|define|ifdef|ifndef|endif|!/).*$")),
@@ -52,6 +53,9 @@ class Span(NamedTuple):
     kind: Kind
 
 
+_BLOCK = re.compile(r"(?:[^\n]*\S[^\n]*(?:\n|\Z))+")
+
+
 def protected_spans(text: str, *, targets: frozenset[Kind] = frozenset()) -> list[Span]:
     """Disjoint spans in order of place, without the kinds in `targets`, which the caller edits itself."""
     spans, rest = [], text
@@ -63,6 +67,7 @@ def protected_spans(text: str, *, targets: frozenset[Kind] = frozenset()) -> lis
             continue
         spans += [Span(start, end, kind) for start, end in found]
         rest = _blanked(rest, found)
+    spans = _with_whole_blocks(text, spans)
     return sorted(span for span in spans if span.kind not in targets)
 
 
@@ -72,6 +77,32 @@ def protection_mask(text: str, *, targets: frozenset[Kind] = frozenset()) -> byt
     for start, end, _ in protected_spans(text, targets=targets):
         mask[start:end] = b"\x01" * (end - start)
     return mask
+
+
+def _with_whole_blocks(text: str, spans: list[Span]) -> list[Span]:
+    """Where two or more lines of a block (blank lines around it) are code, and at least half of them, all of it is."""
+    lines = {span.start for span in spans if span.kind == "code" and _fills_a_line(text, span)}
+    if len(lines) < 2:
+        return spans
+    long = sorted(span for span in spans if "\n" in text[span.start : span.end])  # fences, displayed formulas
+    blocks = []
+    for match in _BLOCK.finditer(text):
+        starts = [match.start() + line.start() for line in re.finditer(r"(?m)^(?=.)", match[0])]
+        found = sum(start in lines for start in starts)
+        if found >= 2 and 2 * found >= len(starts):
+            blocks.append(Span(match.start(), match.start() + len(match[0].rstrip("\n")), "code"))
+    blocks = [block for block in blocks if not _crosses(block, long)]
+    return [span for span in spans if not _crosses(span, blocks)] + blocks
+
+
+def _fills_a_line(text: str, span: Span) -> bool:
+    return text[span.start - 1 : span.start] in ("", "\n") and text[span.end : span.end + 1] in ("", "\n")
+
+
+def _crosses(span: Span, others: list[Span]) -> bool:
+    """Does the span overlap one of `others`, which are disjoint and in order?"""
+    at = bisect_right(others, span.start, key=lambda other: other.start)
+    return any(other.start < span.end and span.start < other.end for other in others[max(0, at - 1) : at + 1])
 
 
 def _blanked(text: str, spans: list[tuple[int, int]]) -> str:

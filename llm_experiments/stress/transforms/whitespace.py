@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from llm_experiments.stress.edits import Edit, edit_some
+from llm_experiments.stress.edits import Edit, Place, edit_some
 from llm_experiments.stress.transformation import Transformation
 from llm_experiments.stress.validity import Gate
 
@@ -16,25 +16,25 @@ _PARAGRAPH_BREAK = re.compile(r"(?<=\S)\n[ \t]*\n(?=\S)(?![#>|=-])")
 _LINE_BREAK = re.compile(r"(?<=[^\s|])\n(?=[^\s|])")
 
 
-def _doubled(text: str, _: np.random.Generator) -> Iterator[Edit]:
+def _doubled(text: str, _: np.random.Generator) -> Iterator[Place]:
     for match in _GAP.finditer(text):
-        yield Edit(*match.span(), "  ")
+        yield (Edit(*match.span(), "  "),)
 
 
-def _trailing(text: str, _: np.random.Generator) -> Iterator[Edit]:
+def _trailing(text: str, _: np.random.Generator) -> Iterator[Place]:
     # one space: two are a line break in Markdown
     for match in _LINE_END.finditer(text):
-        yield Edit(*match.span(), " ")
+        yield (Edit(*match.span(), " "),)
 
 
-def _joined(text: str, _: np.random.Generator) -> Iterator[Edit]:
+def _joined(text: str, _: np.random.Generator) -> Iterator[Place]:
     for match in _PARAGRAPH_BREAK.finditer(text):
-        yield Edit(*match.span(), "\n")
+        yield (Edit(*match.span(), "\n"),)
 
 
-def _parted(text: str, _: np.random.Generator) -> Iterator[Edit]:
+def _parted(text: str, _: np.random.Generator) -> Iterator[Place]:
     for match in _LINE_BREAK.finditer(text):
-        yield Edit(*match.span(), "\n\n")
+        yield (Edit(*match.span(), "\n\n"),)
 
 
 _SAME_WORDS = Gate(min_similarity=1.0, max_length_ratio=1.6)

@@ -1,0 +1,52 @@
+"""Words for words of the same meaning: our own list, which needs nothing, or WordNet (see `wordnet`)."""
+
+import re
+from collections.abc import Iterator
+from functools import cache, partial
+
+import numpy as np
+
+from llm_experiments.stress.edits import Edit, Place, edit_some, like
+from llm_experiments.stress.transformation import Transformation
+from llm_experiments.stress.validity import Gate
+from llm_experiments.stress.words import entries, occurrences
+
+# A verb and its particle have a meaning of their own ("happen to be"); "more hard" is no comparative.
+_PARTICLE = re.compile(r" (?:up|out|off|down|over|away|back|for|in|on|to|upon|around|through)\b")
+_COMPARED = re.compile(r"(?i)\b(?:more|most|less|least) $")
+_ARTICLE = re.compile(r"(?i)\ban? $")
+_CONSONANT_SOUND = re.compile(r"(?i)u[ns]i|us[ei]|one\b|euro")
+_SILENT_H = re.compile(r"(?i)hour|hono|honest")
+
+
+@cache
+def _table() -> dict[str, tuple[str, str]]:
+    return {word: (synonym, part) for word, synonym, part in entries("synonyms.tsv")}
+
+
+def _substituted(text: str, _: np.random.Generator) -> Iterator[Place]:
+    table = _table()
+    for start, end, entry in occurrences(text, table):
+        synonym, part = table[entry]
+        before = text[max(0, start - 8) : start]
+        if part == "verb" and _PARTICLE.match(text, end):
+            continue
+        if part in ("adjective", "adverb") and _COMPARED.search(before):
+            continue
+        if _ARTICLE.search(before) and opens_with_vowel(entry) != opens_with_vowel(synonym):
+            continue
+        yield (Edit(start, end, like(synonym, text[start:end])),)
+
+
+def opens_with_vowel(word: str) -> bool:
+    """Does the word take "an"?"""
+    return bool(_SILENT_H.match(word)) or (word[0].lower() in "aeiou" and not _CONSONANT_SOUND.match(word))
+
+
+GATE = Gate(min_similarity=0.5, min_length_ratio=0.7, max_length_ratio=1.4)
+
+TRANSFORMATIONS = (
+    Transformation(
+        "synonyms", "synonyms", "invariance", partial(edit_some, _substituted), GATE, "words and phrases by synonyms"
+    ),
+)
