@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from llm_experiments.audit import Audit
 from llm_experiments.checkpoints import CHECKPOINTS, has_checkpoint
 from llm_experiments.contents import contents
+from llm_experiments.distributed import first_process_first, join_processes, rank, wait_for_all
 from llm_experiments.encoding import EncodedPair, encode_pairs
 from llm_experiments.models import MANIFEST
 from llm_experiments.overlap import Overlap, audit_overlap
@@ -17,7 +18,7 @@ from llm_experiments.pair_sources import source_name
 from llm_experiments.pairs import Pair, PairSet, load_pairs
 from llm_experiments.settings import EncodingSettings
 from llm_experiments.splits import split_pairs
-from simulations.results import Row, UserError, open_run, read_json, write_json
+from simulations.results import Row, UserError, is_main_process, open_run, read_json, write_json
 
 CONTENTS = "inputs.json"
 HELD_OUT = "_held_out"
@@ -121,17 +122,23 @@ def run_in_folder(command: str, request: Any, work: Callable[[Any, Path], Metric
             checkpoint.
     """
     output: Path = request.output
-    first = not (output / "config.json").exists()
-    finished = open_run(output, {"command": command, **{k: v for k, v in asdict(request).items() if k not in LATER}})
-    check_contents(output, request)
+    join_processes(cpu=getattr(request, "device", "auto") == "cpu")
+    config = {"command": command, **{k: v for k, v in asdict(request).items() if k not in LATER}}
+    with first_process_first():
+        first = not (output / "config.json").exists()
+        finished = open_run(output, config)
+        check_contents(output, request)
     if finished:
         return read_json(output / "metrics.json")
     try:
         work(request, output)
-    except UserError:
-        if first and not _worth_keeping(output):
+    except UserError as error:
+        if first and is_main_process() and not _worth_keeping(output):
             shutil.rmtree(output, ignore_errors=True)
+        if not is_main_process():  # silent otherwise
+            print(f"error: {error} (process {rank()})", file=sys.__stderr__)
         raise
+    wait_for_all()
     return read_json(output / "metrics.json")  # as any rerun will find them: what is undefined is null
 
 

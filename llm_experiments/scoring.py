@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import torch
 from llm_experiments.baselines import TokenRules
 from llm_experiments.batches import Line, collate_pairs, collate_rows, plan_batches
 from llm_experiments.comparison import Comparison, check_runs, compare_runs, scores_of
+from llm_experiments.distributed import gather, share
 from llm_experiments.encoding import EncodedPair, encode_responses
 from llm_experiments.evaluation import TIE_TOLERANCE, summarise
 from llm_experiments.evaluation import pair_rewards as pair_rewards
@@ -151,12 +153,17 @@ def _values(
     from tqdm import tqdm
 
     model.eval()
-    values: dict[str, np.ndarray] = {"scores": np.empty(0)} if not rows else {}
-    batches = plan_batches(rows, batch_size, paired=paired)
+    if not rows:
+        return {"scores": np.empty(0)}
+    found: list[tuple[list[int], dict[str, np.ndarray]]] = []
+    batches = share(plan_batches(rows, batch_size, paired=paired))
     for chunk in tqdm(batches, desc="scoring", unit="batch", disable=None if progress else True):
         batch = {name: tensor.to(model.device) for name, tensor in collate_rows([rows[i] for i in chunk]).items()}
-        for name, part in _read(model, batch).items():
-            values.setdefault(name, np.empty(len(rows)))[chunk] = part.double().cpu().numpy()
+        found.append((chunk, {name: part.double().cpu().numpy() for name, part in _read(model, batch).items()}))
+    values: dict[str, np.ndarray] = {}
+    for chunk, columns in chain.from_iterable(gather(found)):
+        for name, part in columns.items():
+            values.setdefault(name, np.empty(len(rows)))[chunk] = part
     return values
 
 

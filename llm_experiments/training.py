@@ -9,10 +9,13 @@ and ends with the same numbers. The loss that is minimised is the mean over all 
 
 import gc
 import json
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from llm_experiments.baselines import TokenRules
 from llm_experiments.batches import collate_pairs
 from llm_experiments.card import write_card
 from llm_experiments.checkpoints import CHECKPOINTS, bytes_needed, check_space
+from llm_experiments.distributed import Spread, gather, share, wait_for_all
 from llm_experiments.encoding import EncodedPair, end_token
 from llm_experiments.evaluation import summarise
 from llm_experiments.inputs import CONTENTS, part_of, read_inputs, run_in_folder, with_overlap
@@ -34,7 +38,16 @@ from llm_experiments.saving import save_reward_model
 from llm_experiments.scoring import check_lengths, score_source
 from llm_experiments.settings import EncodingSettings, StartSettings, TrainRequest, TrainSettings
 from llm_experiments.weights import adapter_base, first_line
-from simulations.results import Row, UserError, finish_run, provenance, read_json, write_json, write_rows
+from simulations.results import (
+    Row,
+    UserError,
+    finish_run,
+    is_main_process,
+    provenance,
+    read_json,
+    write_json,
+    write_rows,
+)
 
 
 def train_reward_model(
@@ -80,13 +93,17 @@ def train_reward_model(
         if on_log is not None:
             on_log(row)
 
+    spread, on_cpu = Spread.asked(), model.device.type == "cpu"
+    if spread.by_deepspeed and checkpoints is not None:
+        print("no checkpoints: DeepSpeed's are pickles; a run that is killed starts again", file=sys.stderr)
+        checkpoints = None
     saving = Saving(settings.save_steps)
     callbacks = [Progress()] * progress + [saving] * (checkpoints is not None)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, spread.trainable(model) as trained:
         try:
             trainer = RewardTrainer(
-                model=model,
-                args=training_arguments(settings, scratch, cpu=model.device.type == "cpu"),
+                model=trained,
+                args=training_arguments(settings, scratch, cpu=on_cpu),
                 collator=Collator(pairs, model.kind, None if reference is None else torch.from_numpy(reference)),
                 generative_loss=settings.generative_loss,
                 on_log=collect,
@@ -104,6 +121,7 @@ def train_reward_model(
         finally:
             gc.unfreeze()
             saving.restore_signals()
+        spread.put_together(model, trainer)
     if saving.interrupted:
         raise KeyboardInterrupt
     model.eval()
@@ -149,11 +167,14 @@ def reference_log_probabilities(
         return None
     sums = np.empty((len(pairs), 2))
     order = sorted(range(len(pairs)), key=lambda number: pairs[number].longest)
-    for start in range(0, len(order), batch_size):
+    found: list[tuple[list[int], np.ndarray]] = []
+    for start in share(range(0, len(order), batch_size)):
         chunk = order[start : start + batch_size]
         batch = collate_pairs([pairs[number] for number in chunk], "implicit")
         values = model.reference_log_probabilities({k: v.to(model.device) for k, v in batch.items()})
-        sums[chunk] = values.cpu().numpy().reshape(2, -1).T
+        found.append((chunk, values.cpu().numpy().reshape(2, -1).T))
+    for chunk, values in chain.from_iterable(gather(found)):
+        sums[chunk] = values
     return sums
 
 
@@ -221,7 +242,8 @@ def _train(request: TrainRequest, output: Path) -> dict[str, Row]:
 
 def _fit(request: TrainRequest, model: RewardModel, tokenizer: Any, pairs: Sequence[EncodedPair]) -> None:
     settings = part_of(request, TrainSettings)
-    with (request.output / "log.jsonl").open("w", encoding="utf-8") as log:
+    place = request.output / "log.jsonl" if is_main_process() else Path(os.devnull)
+    with place.open("w", encoding="utf-8") as log:
 
         def write(row: Row) -> None:
             log.write(json.dumps(row) + "\n")
@@ -229,6 +251,13 @@ def _fit(request: TrainRequest, model: RewardModel, tokenizer: Any, pairs: Seque
 
         checkpoints = request.output / CHECKPOINTS
         train_reward_model(model, pairs, settings, progress=True, on_log=write, checkpoints=checkpoints)
+    if is_main_process():
+        _save(request, model, tokenizer, pairs)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    wait_for_all()
+
+
+def _save(request: TrainRequest, model: RewardModel, tokenizer: Any, pairs: Sequence[EncodedPair]) -> None:
     save_reward_model(
         model,
         tokenizer,
@@ -237,11 +266,10 @@ def _fit(request: TrainRequest, model: RewardModel, tokenizer: Any, pairs: Seque
         reference=request.model if request.reference == "auto" else request.reference,
         extra={
             "encoding": asdict(part_of(request, EncodingSettings)),
-            "training": asdict(settings) | asdict(part_of(request, StartSettings)),
+            "training": asdict(part_of(request, TrainSettings)) | asdict(part_of(request, StartSettings)),
             "pairs": request.pairs,
             "pairs_sha256": read_json(request.output / CONTENTS)["pairs"][request.pairs],
             "split": request.split,
             "eval_fraction": request.eval_fraction,
         },
     )
-    shutil.rmtree(request.output / CHECKPOINTS, ignore_errors=True)

@@ -1,0 +1,153 @@
+"""Two processes on one run compute what one process does: data-parallel through the Trainer, and with sharded weights.
+
+On CPUs, an FSDP request to accelerate silently becomes plain data-parallel, so what ran is asserted, not assumed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+import llm_experiments
+from llm_experiments.distributed import Sharding, Spread
+from llm_experiments.models import load_reward_model
+from llm_experiments.scoring import score_pairs
+from rewardgap import main
+from simulations.results import UserError
+from tests.lm import KINDS, language_model, random_pairs, tokenizer
+from tests.two_processes import PAIRS, arguments
+
+CONFIGS = Path(llm_experiments.__file__).parent / "configs"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two processes under torchrun, and one, do the same."""
+    place = tmp_path_factory.mktemp("processes")
+    language_model().save_pretrained(place / "lm")
+    tokenizer().save_pretrained(place / "lm")
+    rows = [
+        {"id": str(i), "prompt": f"Is {i} even?", "chosen": f" Yes {i}", "rejected": f" No, {i}"} for i in range(PAIRS)
+    ]
+    (place / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    script = Path(__file__).parent / "two_processes.py"
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script, place],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    for kind in KINDS:
+        assert main(arguments(place, kind, f"one-{kind}", "--per_device_train_batch_size", "4")) == 0
+    return place
+
+
+@pytest.fixture(scope="module")
+def seen(folder):
+    return [json.loads((folder / f"seen-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def scores(folder, run):
+    rows = [json.loads(line) for line in (folder / run / "scores" / "pairs.jsonl").open()]
+    return rows, np.array([[row["scores_chosen"], row["scores_rejected"]] for row in rows])
+
+
+def weights(folder, run):
+    return load_file(folder / run / "model" / "model.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["parallel", "sharded"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_process_sees_its_own_pairs_and_every_pair_is_seen_once_an_epoch(kind, way, seen):
+    steps = [process[f"{way}-{kind}"] for process in seen]
+    assert len(steps[0]) == len(steps[1]) == 6  # two epochs of three windows of four pairs, the last of three
+    for process in steps:
+        for step in process:
+            assert step["processes"] == 2
+            sharded = way == "sharded"
+            assert step["wrapped"].startswith("FSDP") if sharded else step["wrapped"] == "DistributedDataParallel"
+            assert step["sharded"] == (step["weights"] if sharded else 0)
+            assert step["held"] <= 0.51 * step["all"] if sharded else step["held"] == step["all"]
+    for epoch in (range(3), range(3, 6)):
+        numbers = [number for step in epoch for process in steps for number in process[step]["numbers"]]
+        assert sorted(numbers) == list(range(PAIRS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["parallel", "sharded"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_train_the_model_that_one_trains(kind, way, folder):
+    """Scores after six steps, and every step's loss and gradient norm."""
+    rows, values = scores(folder, f"{way}-{kind}")
+    assert [row["id"] for row in rows] == [str(number) for number in range(PAIRS)]
+    _, one = scores(folder, f"one-{kind}")
+    assert np.abs(values - one).max() <= 1e-4 * max(1, np.abs(one).max())
+    logs = [
+        [json.loads(line) for line in (folder / run / "log.jsonl").open()] for run in (f"{way}-{kind}", f"one-{kind}")
+    ]
+    for mine, theirs in zip(*logs, strict=True):
+        for name in {"loss", "grad_norm", "rewards/chosen", "rewards/margins", "rewards/accuracies"} & theirs.keys():
+            assert mine[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-4), name
+
+
+@pytest.mark.slow
+def test_a_sharded_run_resumes_to_the_same_bits(folder, seen):
+    assert len(seen[0]["resumed again"]) == 3
+    for name in ("scores/pairs.jsonl", "model/model.safetensors"):
+        mine, theirs = (folder / run / name for run in ("resumed", "sharded-implicit"))
+        assert mine.read_bytes() == theirs.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sharded_model_scores_as_a_whole_one(kind, seen):
+    expected = score_pairs(load_reward_model(language_model(), kind, tokenizer=tokenizer()), random_pairs(PAIRS))
+    for process in seen:
+        assert set(process[f"fixed-{kind}-weights"]) == {"DTensor"}
+        rows = process[f"fixed-{kind}"]
+        assert [row["id"] for row in rows] == [row["id"] for row in expected]
+        for mine, theirs in zip(rows, expected, strict=True):
+            for name in ("scores_chosen", "scores_rejected"):
+                assert mine[name] == pytest.approx(theirs[name], rel=1e-5, abs=1e-5)
+
+
+def launched(monkeypatch, name):
+    """The environment in which `accelerate launch` would start each process under a shipped config."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    given = ["--config_file", str(CONFIGS / name), "--num_processes", "2", "-m", "rewardgap", "train"]
+    parsed, *_ = _validate_launch_command(launch_command_parser().parse_args(given))
+    for key, value in prepare_multi_gpu_env(parsed).items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    return parsed
+
+
+@pytest.mark.integration
+def test_the_shipped_fsdp_config_is_what_accelerate_and_we_understand(monkeypatch):
+    parsed = launched(monkeypatch, "fsdp2.yaml")
+    assert parsed.use_fsdp
+    assert Spread.asked() == Spread(Sharding(reshard=True, bfloat16=True, offload=False))
+    monkeypatch.setenv("FSDP_VERSION", "1")
+    with pytest.raises(UserError, match="fsdp_version: 2"):
+        Spread.asked()
+
+
+@pytest.mark.integration
+def test_the_shipped_zero3_config_is_what_accelerate_and_we_understand():
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(CONFIGS / "zero3.yaml"))
+    assert config.distributed_type == "DEEPSPEED"
+    assert config.deepspeed_config["zero_stage"] == 3
+    assert config.deepspeed_config["zero3_save_16bit_model"] is True
+    assert config.mixed_precision == "bf16"
