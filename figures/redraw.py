@@ -1,13 +1,23 @@
 """Every figure again from stored results, in seconds and without training: `rewardgap figures`."""
 
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from figures.gallery import MODELS, SIMULATIONS, STORY, facts, load, render
 from figures.page import embedded, page
+from figures.published import as_markdown, published_rows
 from figures.style import Width
 from simulations.results import UserError, write_text
 
 STORED = Path(__file__).with_name("data")
+
+
+def _draw(name: str, data: Path, output: Path) -> dict[Width, list[Path]]:
+    """One figure by name, in whichever process."""
+    picture = next(picture for picture in (*STORY, *SIMULATIONS, *MODELS) if picture.name == name)
+    return render(picture, load(picture, data), output)
 
 
 def redraw(output: Path, data: Path = STORED) -> Path:
@@ -24,9 +34,12 @@ def redraw(output: Path, data: Path = STORED) -> Path:
     if not found:
         wanted = ", ".join(sorted({source for picture in (*STORY, *MODELS) for source in picture.sources}))
         raise UserError(f"{data} holds no results to draw (looked for {wanted}); run `rewardgap reproduce` first")
-    entries, lines = [], ["# Figures", ""]
-    for picture, tables in found:
-        paths: dict[Width, list[Path]] = render(picture, tables, output)
+    items = published_rows(data)
+    entries, lines = [], ["# The paper's items", "", as_markdown(items), "", "# Figures", ""]
+    names = [picture.name for picture, _ in found]
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(names)), mp_context=get_context("spawn")) as pool:
+        drawn = list(pool.map(_draw, names, [data] * len(names), [output] * len(names)))
+    for (picture, tables), paths in zip(found, drawn, strict=True):
         entries.append({"picture": picture, "facts": facts(picture, tables), "images": embedded(paths)})
         wide, narrow = f"{picture.name}.pdf", f"{picture.name}_single.pdf"
         lines += [f"## {picture.title}", "", f"![{picture.title}]({picture.name}.png)", "", picture.caption, ""]
@@ -35,5 +48,5 @@ def redraw(output: Path, data: Path = STORED) -> Path:
         lines += [f"* for print: [two columns]({wide}), [one column]({narrow})", ""]
     write_text(output / "index.md", "\n".join(lines))
     index = output / "index.html"
-    write_text(index, page("index.html.jinja", entries=entries))
+    write_text(index, page("index.html.jinja", entries=entries, items=items))
     return index

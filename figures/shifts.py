@@ -182,7 +182,7 @@ def persona_controls(rows: Sequence[Row], *, width: Width = "double") -> Figure:
     kinds, arms = kinds_in(rows), _persona_arms(rows)
     found = {row["condition"] for row in rows}
     conditions = [name for name in PERSONA_CONDITIONS if name in found] + sorted(found - set(PERSONA_CONDITIONS))
-    columns = len(arms) if double else min(2, len(arms))
+    columns = (3 if len(arms) > 4 else len(arms)) if double else min(2, len(arms))
     lines = -(-len(arms) // columns)
     figure = new_figure(width, 0.75 + lines * (0.55 + 0.27 * len(conditions)))
     panels = figure.subplots(lines, columns, squeeze=False)
@@ -212,6 +212,7 @@ def by_answers(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
+PRETRAINING = {"without_evaluation_words": "words left out", "with_verification": "can verify"}
 PersonaArm = tuple[str, bool, str, str]  # architecture, terminator, label, pretraining
 
 
@@ -236,7 +237,7 @@ def _arm_title(arm: PersonaArm) -> str:
     architecture, terminator, label, pretraining = arm
     departures = ["terminator"] if terminator else []
     departures += ["label by prompt"] if label == "statement" else []
-    departures += ["words left out"] if pretraining != "all_words" else []
+    departures += [PRETRAINING.get(pretraining, pretraining)] if pretraining != "all_words" else []
     model = ARCHITECTURE.get(architecture, architecture)
     return f"{model}\n{', '.join(departures) if departures else 'no terminator'}"
 

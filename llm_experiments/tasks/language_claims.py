@@ -61,8 +61,9 @@ def language_claims(rows: Sequence[Row], alignment: Mapping[str, Row]) -> list[C
         some = _where(rows, "registered", label, kind, split)  # never empty: a missing cell must not pass for none
         statement = f"{kind}, {SPLITS[split]} ({LABELS[label]})"
         claims.append(_claim("registered", some, statement, op, value))
+    predicted = {("registered", label, kind, split) for label, kind, split, _, _ in REGISTERED}
     for condition, kind, split, remark in OBSERVED:
-        for label in LABELS:
+        for label in (label for label in LABELS if (condition, label, kind, split) not in predicted):
             some = _where(rows, condition, label, "implicit" if kind == "bag of tokens" else kind, split)
             if some:
                 statement = f"{kind}, {SPLITS[split]} ({LABELS[label]}): {remark}"
