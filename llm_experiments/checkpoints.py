@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from llm_experiments.distributed import gather, like, whole
+from llm_experiments.distributed import gather, like, processes, whole
 from llm_experiments.tensors import DamagedFile, read_tensors, write_tensors
 from simulations.results import UserError, is_main_process, remove_temporaries
 
@@ -69,7 +69,11 @@ def write_checkpoint(folder: Path, trainer: Any) -> None:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest whole checkpoint, or None; damaged ones are named on stderr and passed over."""
+    """The newest whole checkpoint, or None; damaged ones are named on stderr and passed over.
+
+    Raises:
+        UserError: it was written by another number of processes.
+    """
     for path in reversed(_stored(folder)):
         try:
             tensors, said = read_tensors(path)
@@ -77,7 +81,16 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
             if is_main_process():
                 print(f"{str(error).partition(';')[0]}; taking the one before it, if any", file=sys.stderr)
             continue
-        return Checkpoint(tensors, json.loads(said["state"]))
+        found = Checkpoint(tensors, json.loads(said["state"]))
+        if found.said["processes"] != processes():  # each has its share of every batch
+            raise UserError(
+                f"{path}: was written by {found.said['processes']} processes, now there are {processes()}; start "
+                "as many, or train in another --output"
+            )
+        if found.said["threads"] != torch.get_num_threads() and is_main_process():
+            threads = f"{found.said['threads']} threads, now there are {torch.get_num_threads()}"
+            print(f"{path}: was written with {threads}; last digits may differ", file=sys.stderr)
+        return found
     return None
 
 
@@ -113,6 +126,8 @@ def take(trainer: Any) -> Checkpoint:
         "groups": [_without_parameters(group) for group in trainer.optimizer.param_groups],
         "running": {name: float(getattr(trainer, name)) for name in RUNNING},
         "micro_batch": trainer.micro_batch,
+        "processes": processes(),
+        "threads": torch.get_num_threads(),
     }
     return Checkpoint(tensors, said)
 
@@ -165,8 +180,6 @@ def put_running_means(trainer: Any, found: Checkpoint) -> None:
 def put_random_numbers(found: Checkpoint, rank: int) -> None:
     """Called after the resumed epoch's batches before the checkpoint have been passed over."""
     numbers = found.part(f"random/{rank}")
-    if not numbers:  # another number of processes than before
-        return
     gauss = numbers["python_gauss"].tolist()
     random.setstate((3, tuple(numbers["python"].tolist()), gauss[0] if gauss else None))
     position, half_used = numbers["numpy_position"].tolist()

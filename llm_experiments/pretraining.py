@@ -15,8 +15,8 @@ import gzip
 import hashlib
 import json
 import math
-import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,13 +24,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from llm_experiments.models import quiet_transformers
 from llm_experiments.settings import ARCHITECTURES, PretrainSettings
+from llm_experiments.tensors import DamagedFile, read_tensors, write_tensors
 from simulations.results import UserError, finish_run, open_run, provenance, write_json
 
+STATE = "state.safetensors"
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")  # ids 0 to 3, all distinct: plain HF pooling needs that
 
 
@@ -290,27 +291,24 @@ def _loss(model: Any, batch: list[list[int]], device: str) -> torch.Tensor:
 
 
 def _checkpoint(folder: Path, model: Any, optimizer: torch.optim.Optimizer, losses: list[float]) -> None:
-    """Safetensors, never pickle; published by one rename, so that a kill leaves the old checkpoint or the new one."""
     tensors = {}
     for name, parameter in model.named_parameters():
-        tensors[f"parameter/{name}"] = parameter.detach().contiguous()
+        tensors[f"parameter/{name}"] = parameter
         for moment in ("exp_avg", "exp_avg_sq"):
-            tensors[f"{moment}/{name}"] = optimizer.state[parameter][moment].contiguous()
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"state-{os.getpid()}.tmp"
-    save_file(tensors, temporary, metadata={"losses": json.dumps(losses)})
-    os.replace(temporary, folder / "state.safetensors")
+            tensors[f"{moment}/{name}"] = optimizer.state[parameter][moment]
+    write_tensors(folder / STATE, tensors, {"losses": json.dumps(losses)})
 
 
 def _resume(folder: Path, model: Any, optimizer: torch.optim.Optimizer) -> tuple[int, list[float]]:
-    from safetensors import safe_open
-
-    path = folder / "state.safetensors"
-    if not path.exists():
+    """Steps done and their losses; none where there is no checkpoint, or only a damaged one, which is named."""
+    if not (folder / STATE).exists():
         return 0, []
-    with safe_open(path, framework="pt") as file:
-        losses = json.loads(file.metadata()["losses"])
-    tensors = load_file(path)
+    try:
+        tensors, said = read_tensors(folder / STATE)
+    except DamagedFile as error:
+        print(f"{str(error).partition(';')[0]}; starting again", file=sys.stderr)
+        return 0, []
+    losses = json.loads(said["losses"])
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(tensors[f"parameter/{name}"])

@@ -63,7 +63,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(case, tmp_path):
     lora = options.pop("lora", False)
     settings = TrainSettings(learning_rate=1e-3, num_train_epochs=3.0, save_steps=1, logging_steps=2, **options)
     expected, rows = run(kind, settings, lora=lora)
-    for stop_at in (2, 4, 8):
+    for stop_at in (2, 4):
         folder = tmp_path / str(stop_at)
         with pytest.raises(Killed):
             run(kind, settings, folder, stop_at=stop_at, lora=lora)
@@ -119,9 +119,15 @@ def test_a_disk_that_is_too_small_is_found_before_the_first_step(tmp_path):
         check_space(tmp_path / "run" / "checkpoints", 10**15)
 
 
-def test_checkpoints_hold_no_pickle(tmp_path):
+def test_a_checkpoint_is_all_text_and_tensors_and_belongs_to_its_number_of_processes(tmp_path, monkeypatch, capsys):
     settings = TrainSettings(max_steps=2, save_steps=1, per_device_train_batch_size=4)
     run("explicit", settings, tmp_path)
     (path,) = tmp_path.iterdir()
+    monkeypatch.setattr("torch.get_num_threads", lambda: 64)
+    assert read_checkpoint(tmp_path) is not None
+    assert "was written with 1 threads, now there are 64; last digits may differ" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UserError, match="written by 1 processes, now there are 3; start as many, or"):
+        read_checkpoint(tmp_path)
     header = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])
     assert json.loads(header["__metadata__"]["state"])["trainer"]["global_step"] == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+import torch
 
 import llm_experiments
 from llm_experiments.distributed import Sharding, Spread
@@ -25,16 +25,20 @@ from tests.two_processes import PAIRS, arguments
 CONFIGS = Path(llm_experiments.__file__).parent / "configs"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Two processes under torchrun, and one, do the same."""
-    place = tmp_path_factory.mktemp("processes")
+def prepare(place):
     language_model().save_pretrained(place / "lm")
     tokenizer().save_pretrained(place / "lm")
     rows = [
         {"id": str(i), "prompt": f"Is {i} even?", "chosen": f" Yes {i}", "rejected": f" No, {i}"} for i in range(PAIRS)
     ]
     (place / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two processes under torchrun, and one, do the same."""
+    place = tmp_path_factory.mktemp("processes")
+    prepare(place)
     script = Path(__file__).parent / "two_processes.py"
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script, place],
@@ -57,10 +61,6 @@ def seen(folder):
 def scores(folder, run):
     rows = [json.loads(line) for line in (folder / run / "scores" / "pairs.jsonl").open()]
     return rows, np.array([[row["scores_chosen"], row["scores_rejected"]] for row in rows])
-
-
-def weights(folder, run):
-    return load_file(folder / run / "model" / "model.safetensors")
 
 
 @pytest.mark.slow
@@ -151,3 +151,22 @@ def test_the_shipped_zero3_config_is_what_accelerate_and_we_understand():
     assert config.deepspeed_config["zero_stage"] == 3
     assert config.deepspeed_config["zero3_save_16bit_model"] is True
     assert config.mixed_precision == "bf16"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize("name", ["fsdp2", "zero3"])
+@pytest.mark.parametrize("kind", ["explicit", "implicit"])
+def test_the_shipped_configs_train_on_two_gpus_what_one_trains(kind, name, tmp_path):
+    """Layers compute in bfloat16, hence the tolerance."""
+    if name == "zero3":
+        pytest.importorskip("deepspeed")
+    prepare(tmp_path)
+    flags = arguments(tmp_path, kind, "two", "--per_device_train_batch_size", "2", "--device", "auto")
+    launch = ["--config_file", CONFIGS / f"{name}.yaml", "--num_processes", "2", "-m", "rewardgap"]
+    start = [sys.executable, "-m", "accelerate.commands.launch", *launch, *flags]
+    done = subprocess.run(start, cwd=CONFIGS.parents[1], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert main(arguments(tmp_path, kind, "one", "--per_device_train_batch_size", "4")) == 0
+    one, two = (scores(tmp_path, run)[1] for run in ("one", "two"))
+    assert np.abs(one - two).max() <= 5e-2 * max(1, np.abs(one).max())

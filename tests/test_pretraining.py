@@ -96,7 +96,7 @@ def test_a_model_made_twice_is_the_same_and_loads_with_plain_transformers(tmp_pa
 
 
 @pytest.mark.integration
-def test_a_killed_pretraining_ends_with_the_same_weights(tmp_path, monkeypatch):
+def test_a_killed_pretraining_ends_with_the_same_weights(tmp_path, monkeypatch, capsys):
     settings = replace(TINY, checkpoint_every=2)
     whole = pretrain(DOCUMENTS, "gemma2", tmp_path / "whole", settings, progress=False)
 
@@ -115,6 +115,16 @@ def test_a_killed_pretraining_ends_with_the_same_weights(tmp_path, monkeypatch):
     pretrain(DOCUMENTS, "gemma2", tmp_path / "killed", settings, progress=False)
     assert len(calls) == 6 + 2  # continued from step 4, not from the start
     assert same(weights(whole), weights(tmp_path / "killed"))
+
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(DOCUMENTS, "gemma2", tmp_path / "damaged", settings, progress=False)
+    (state,) = (tmp_path / "damaged" / "checkpoint").iterdir()
+    state.write_bytes(state.read_bytes()[:-1])
+    pretrain(DOCUMENTS, "gemma2", tmp_path / "damaged", settings, progress=False)
+    assert f"{state}: is damaged" in capsys.readouterr().err
+    assert same(weights(whole), weights(tmp_path / "damaged"))
+    calls[:] = [1] * 8
 
     pretrain(DOCUMENTS, "gemma2", tmp_path / "killed", settings, progress=False)
     assert len(calls) == 8  # finished: nothing is computed again
