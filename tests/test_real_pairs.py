@@ -61,6 +61,15 @@ def test_real_files_load_with_every_degenerate_pair_counted(name, real_data):
             load_pairs(file)
 
 
+@pytest.mark.parametrize(
+    ("name", "share"), [("rewardbench_math", 0.945), ("rewardmath", 0.6375), ("rewardbench_code", 0.45)]
+)
+def test_chosen_is_chosen_the_shorter_text_wins_as_often_as_was_known(name, share, real_data):
+    pairs = load_pairs(real_file(real_data, f"razin2025/{name}_test.jsonl"))
+    lengths = [(len(pair.chosen), len(pair.rejected)) for pair in pairs]
+    assert sum(0.5 * (a == b) + (a < b) for a, b in lengths) / len(pairs) == share
+
+
 @pytest.fixture(scope="module")
 def small_model(real_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretrained") / "lm"
