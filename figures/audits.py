@@ -1,6 +1,8 @@
-"""The audits of real preference files as a page: stored rows to Markdown tables, nothing computed."""
+"""The audits of real preference files as sections of text and table: a Markdown page beside the stored rows, and part
+of the index of `rewardgap figures`. Nothing is computed here."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,97 +10,110 @@ from simulations.results import Row, read_json, read_rows, write_text
 
 KINDS = ("explicit", "implicit", "generative")
 RULES = ("longest", "shortest", "bag_of_tokens", "token_overlap")
-INTRODUCTION = """# Real preference files: what is in them, and what a reward model must beat
+INTRODUCTION = """Made by `{command}` on {files} files, {seconds} s on {threads} thread(s) of {platform}; versions,
+settings and hashes are in `provenance.json` and `files.jsonl`, every number below in the JSONL files beside this
+page. Ties count one half; intervals are 95 % over prompts (Wilson, pairs of one prompt counted once where they
+agree)."""
+FILES = """Every pair is read, and encoded without a length limit by the byte-level tokenizer (2048 tokens) of the
+small model below; lengths are its tokens. Pairs that cannot be ranked are dropped and counted. XSTest is no
+preference file: of its two models' completions to a prompt the one that complies wins where the prompt is safe and
+the one that refuses where it is not; GPT-4 is nearly always the one that refuses, so these pairs also tell two
+models apart. GSM8K's pairs are two solutions of one model with a right and a wrong final answer."""
+BASELINES = """Accuracy over the whole file of picking the longest response, the shortest, and of two rules that know
+the {pairs} pairs of UltraFeedback's training file (whose own line is in-sample): a bag of tokens fitted to them,
+and the overlap of tokens with their responses."""
+HELD_OUT = """A quarter of each file's prompts is held out by hash; the bag of tokens and the token overlap know the
+rest. A reward model trained on such a file must beat these numbers before its accuracy says anything about meaning."""
+MODELS = """One Mistral of width {hidden} and {layers} layers, pretrained for {steps} steps on local text, trained for
+one epoch on at most {sample} pairs of each file less the held-out prompts, pairs of more than {limit} tokens left
+out, and scored on those prompts. This shows that every file passes through `train` and `score`; it is no evidence
+on how the kinds compare: the models are tiny and so is n."""
+ELSEWHERE = """`shared`: pairs that have a prompt or a response in common with the training pairs."""
+COMPARISONS = """Of {count} comparisons (every two kinds on each sample above; exact McNemar test over prompts) {found}
+are significant at 0.05 after Holm's correction over all of them."""
+OVERLAPS = """Counts of evaluation pairs by what they have in common with some pair of the training file: the same
+words, or (near) the same but for case and punctuation. Files that share nothing are left out."""
+TITLE = "Real preference files: what is in them, and what a reward model must beat"
 
-Made by `{command}` on {files} files, {seconds} s on {threads} thread(s) of {platform}; versions, settings and
-hashes are in `provenance.json` and `files.jsonl`, every number below in the JSONL files beside this page. Ties
-count one half; intervals are 95 % over prompts (Wilson, pairs of one prompt counted once where they agree)."""
-FILES = """## Files
 
-Every pair is read, and encoded without a length limit by the byte-level tokenizer (2048 tokens) of the small model
-below; lengths are its tokens. Pairs that cannot be ranked are dropped and counted. XSTest is no preference file: of
-its two models' completions to a prompt the one that complies wins where the prompt is safe and the one that refuses
-where it is not; GPT-4 is nearly always the one that refuses, so these pairs also tell two models apart. GSM8K's
-pairs are two solutions of one model with a right and a wrong final answer."""
-BASELINES = """## Rules that read no prompt
+@dataclass(frozen=True)
+class Section:
+    """Text with `code` in backticks, and a table under it."""
 
-Accuracy over the whole file of picking the longest response, the shortest, and of two rules that know the {pairs}
-pairs of UltraFeedback's training file (whose own line is in-sample): a bag of tokens fitted to them, and the
-overlap of tokens with their responses."""
-HELD_OUT = """## The same rules, learnt from the file itself
-
-A quarter of each file's prompts is held out by hash; the bag of tokens and the token overlap know the rest. A
-reward model trained on such a file must beat these numbers before its accuracy says anything about meaning."""
-MODELS = """## Three kinds of a small model
-
-One Mistral of {parameters}, pretrained for {steps} steps on local text, trained for one epoch on at most {sample}
-pairs of each file less the held-out prompts, pairs of more than {limit} tokens left out, and scored on those
-prompts. This shows that every file passes through `train` and `score`; it is no evidence on how the kinds compare:
-the models are tiny and so is n."""
-ELSEWHERE = """## The models trained on UltraFeedback, scored on samples of every file
-
-`shared`: pairs that have a prompt or a response in common with the training pairs."""
-COMPARISONS = """## Kind against kind on the same pairs
-
-Of {count} comparisons (every two kinds on each sample above; exact McNemar test over prompts) {found} are
-significant at 0.05 after Holm's correction over all of them."""
-OVERLAPS = """## What the files share
-
-Counts of evaluation pairs by what they have in common with some pair of the training file: the same words, or
-(near) the same but for case and punctuation. Files that share nothing are left out."""
+    title: str
+    text: str
+    heads: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
 
 
 def write_page(folder: Path) -> Path:
     """README.md in the folder of the stored rows."""
-    write_text(folder / "README.md", page(folder))
+    write_text(folder / "README.md", markdown(folder))
     return folder / "README.md"
 
 
-def page(folder: Path) -> str:
-    files, models, overlaps, comparisons = (
-        read_rows(folder / f"{name}.jsonl") for name in ("files", "models", "overlaps", "comparisons")
-    )
-    about = read_json(folder / "provenance.json")
-    settings = about["settings"]
-    model = settings["language_model"]
-    within, elsewhere = ([row for row in models if row["command"] == name] for name in ("train", "score"))
-    significant = [row for row in comparisons if row["p_holm"] <= 0.05]
-    parts = [
-        INTRODUCTION.format(
-            command="python benchmarks/audit_real_files.py",
-            files=len(files),
-            **{name: about[name] for name in ("seconds", "threads", "platform")},
-        ),
-        FILES,
-        table(
-            ("file", "pairs", "kept", "dropped", "prompts", "prompt tokens", "chosen", "rejected"), map(_file, files)
-        ),
-        BASELINES.format(pairs=files[0]["kept"]),
-        table(("file", "n", *map(_words, RULES)), (_rules(row, row["kept"], "baselines") for row in files)),
-        HELD_OUT,
-        table(
-            ("file", "n", *map(_words, RULES)), (_rules(row, row["held_out"], "held_out_baselines") for row in files)
-        ),
-        MODELS.format(
-            parameters=f"width {model['hidden']} and {model['layers']} layers",
-            steps=model["steps"],
-            sample=settings["sample"],
-            limit=settings["limit"],
-        ),
-        table(("file", "n", *KINDS, "bag of tokens", "longest"), _kinds(within)),
-        ELSEWHERE,
-        table(("file", "n", *KINDS, "bag of tokens", "longest", "shared"), _kinds(elsewhere, shared=True)),
-        COMPARISONS.format(count=len(comparisons), found=len(significant)),
-        *([table(("file", "kinds", "difference", "p (Holm)"), map(_comparison, significant))] if significant else []),
-        OVERLAPS,
-        table(("training", "evaluation", "n", "shared"), map(_overlap, overlaps)),
-    ]
+def markdown(folder: Path) -> str:
+    parts = [f"# {TITLE}", introduction(folder)]
+    for section in sections(folder):
+        parts += [f"## {section.title}", section.text]
+        if section.rows:
+            lines = (section.heads, ["---"] * len(section.heads), *section.rows)
+            parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
     return "\n\n".join(parts) + "\n"
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def introduction(folder: Path) -> str:
+    about = read_json(folder / "provenance.json")
+    about |= {"command": "python benchmarks/audit_real_files.py", "files": len(read_rows(folder / "files.jsonl"))}
+    return INTRODUCTION.format(**about)
+
+
+def sections(folder: Path) -> list[Section]:
+    """What the rows of `folder` say."""
+    files, models, overlaps, comparisons = (
+        read_rows(folder / f"{name}.jsonl") for name in ("files", "models", "overlaps", "comparisons")
+    )
+    settings = read_json(folder / "provenance.json")["settings"]
+    within, elsewhere = ([row for row in models if row["command"] == name] for name in ("train", "score"))
+    significant = [row for row in comparisons if row["p_holm"] <= 0.05]
+    rules = ("file", "n", *map(_words, RULES))
+    kinds = ("file", "n", *KINDS, "bag of tokens", "longest")
+    about_models = MODELS.format(**settings["language_model"], sample=settings["sample"], limit=settings["limit"])
+    about_pairs = COMPARISONS.format(count=len(comparisons), found=len(significant))
+    lengths = ("prompt tokens", "chosen", "rejected")
+    return [
+        _section("Files", FILES, ("file", "pairs", "kept", "dropped", "prompts", *lengths), map(_file, files)),
+        _section(
+            "Rules that read no prompt",
+            BASELINES.format(pairs=files[0]["kept"]),
+            rules,
+            (_rules(row, row["kept"], "baselines") for row in files),
+        ),
+        _section(
+            "The same rules, learnt from the file itself",
+            HELD_OUT,
+            rules,
+            (_rules(row, row["held_out"], "held_out_baselines") for row in files),
+        ),
+        _section("Three kinds of a small model", about_models, kinds, _kinds(within)),
+        _section(
+            "The models trained on UltraFeedback, scored on samples of every file",
+            ELSEWHERE,
+            (*kinds, "shared"),
+            _kinds(elsewhere, shared=True),
+        ),
+        _section(
+            "Kind against kind on the same pairs",
+            about_pairs,
+            ("file", "kinds", "difference", "p (Holm)"),
+            map(_comparison, significant),
+        ),
+        _section("What the files share", OVERLAPS, ("training", "evaluation", "n", "shared"), map(_overlap, overlaps)),
+    ]
+
+
+def _section(title: str, text: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Section:
+    return Section(title, text, tuple(heads), tuple(tuple(row) for row in rows))
 
 
 def _file(row: Row) -> Sequence[str]:
@@ -108,16 +123,16 @@ def _file(row: Row) -> Sequence[str]:
 
 
 def _rules(row: Row, n: int, key: str) -> Sequence[str]:
-    return _name(row), str(n), *(accuracy(row[key][name]) for name in RULES)
+    return _name(row), str(n), *(_accuracy(row[key][name]) for name in RULES)
 
 
 def _kinds(rows: Sequence[Row], *, shared: bool = False) -> Iterable[Sequence[str]]:
     for name in dict.fromkeys(row["file"] for row in rows):
         kinds = {row["kind"]: row for row in rows if row["file"] == name}
         one = kinds[KINDS[0]]
-        rules = [accuracy(one["baselines"][rule]) for rule in ("bag_of_tokens", "longest")]
+        rules = [_accuracy(one["baselines"][rule]) for rule in ("bag_of_tokens", "longest")]
         common = [str(one["overlap"]["any"])] if shared else []
-        yield _name(one), str(one["n"]), *(accuracy(kinds[kind]) for kind in KINDS), *rules, *common
+        yield _name(one), str(one["n"]), *(_accuracy(kinds[kind]) for kind in KINDS), *rules, *common
 
 
 def _comparison(row: Row) -> Sequence[str]:
@@ -131,7 +146,7 @@ def _overlap(row: Row) -> Sequence[str]:
     return f"`{row['trained_on']}`", _name(row), str(row["evaluation"]), counts
 
 
-def accuracy(row: Mapping[str, Any]) -> str:
+def _accuracy(row: Mapping[str, Any]) -> str:
     if row["low"] is None:
         return f"{row['accuracy']:.2f}"
     return f"{row['accuracy']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"

@@ -5,6 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from figures import audits
 from figures.gallery import MODELS, SIMULATIONS, STORY, facts, load, render
 from figures.page import embedded, page
 from figures.published import as_markdown, published_rows
@@ -46,7 +47,11 @@ def redraw(output: Path, data: Path = STORED) -> Path:
         lines += [f"* source: `{source}` ({extent})" for source, extent in facts(picture, tables)]
         lines += [f"* rows made by: `{picture.command}`; redrawn by: `rewardgap figures`"]
         lines += [f"* for print: [two columns]({wide}), [one column]({narrow})", ""]
+    folder = data / "audits"
+    known = folder.is_dir()
+    tables = [audits.Section(audits.TITLE, audits.introduction(folder)), *audits.sections(folder)] if known else []
+    lines += [audits.markdown(folder)] if known else []
     write_text(output / "index.md", "\n".join(lines))
     index = output / "index.html"
-    write_text(index, page("index.html.jinja", entries=entries, items=items))
+    write_text(index, page("index.html.jinja", entries=entries, items=items, audits=tables))
     return index

@@ -1,14 +1,29 @@
 """The stored audits of real files: the page says what the rows say, and every file went through every kind."""
 
-from figures.audits import KINDS, page
-from figures.redraw import STORED
-from simulations.results import read_json, read_rows
+import shutil
+
+import story_rows
+from markupsafe import escape
+
+from figures.audits import KINDS, markdown, sections
+from figures.redraw import STORED, redraw
+from simulations.results import read_json, read_rows, write_rows
 
 AUDITS = STORED / "audits"
 
 
 def test_the_page_is_made_of_the_stored_rows():
-    assert (AUDITS / "README.md").read_text(encoding="utf-8") == page(AUDITS)
+    assert (AUDITS / "README.md").read_text(encoding="utf-8") == markdown(AUDITS)
+
+
+def test_the_index_of_figures_holds_every_cell(tmp_path):
+    shutil.copytree(AUDITS, tmp_path / "data" / "audits")
+    write_rows(tmp_path / "data/rung0/unseen_pairs.jsonl", story_rows.unseen_pair_rows())
+    text = redraw(tmp_path / "out", tmp_path / "data").read_text(encoding="utf-8")
+    for section in sections(AUDITS):
+        for row in section.rows:
+            for cell in row:
+                assert str(escape(cell.replace("`", ""))) in text
 
 
 def test_every_file_was_audited_trained_on_and_scored():
