@@ -10,7 +10,7 @@ from simulations.results import Row, read_json, read_rows, write_text
 
 KINDS = ("explicit", "implicit", "generative")
 RULES = ("longest", "shortest", "bag_of_tokens", "token_overlap")
-INTRODUCTION = """Made by `{command}` on {files} files, {seconds} s on {threads} thread(s) of {platform}; versions,
+INTRODUCTION = """Made by `{command}` on {files} files, {seconds} s of processor time ({threads} thread); versions,
 settings and hashes are in `provenance.json` and `files.jsonl`, every number below in the JSONL files beside this
 page. Ties count one half; intervals are 95 % over prompts (Wilson, pairs of one prompt counted once where they
 agree)."""

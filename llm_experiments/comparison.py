@@ -51,7 +51,12 @@ def compare_runs(
         UserError: a run has no scores of a source, or of other pairs.
     """
     check_runs(output, others, sources)
-    scores = {source: {str(run): read_rows(scores_of(run, source)) for run in (output, *others)} for source in sources}
+    runs = (output, *others)
+    short = len({run.name for run in runs}) == len(runs)
+    scores = {
+        source: {run.name if short else str(run): read_rows(scores_of(run, source)) for run in runs}
+        for source in sources
+    }
     found = compare_models(scores, tie_tolerance=tie_tolerance)
     write_json(output / "comparisons.json", [one.to_row() for one in found])
     return found

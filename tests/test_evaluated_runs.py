@@ -93,6 +93,7 @@ def test_scoring_a_model_of_ours_finds_its_training_pairs_and_compares_runs(trai
     ]
     assert [one["first_accuracy"], one["second_accuracy"]] == pytest.approx(accuracies)
     assert one["prompts"] == 30
+    assert [one["first"], one["second"]] == ["explicit-scores", "implicit-scores"]
     assert main([*words, "--against", str(trained / "implicit-scores")]) == 0
     assert "p (Holm)" in capsys.readouterr().out
 
