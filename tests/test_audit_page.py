@@ -1,6 +1,7 @@
 """The stored audits of real files: the page says what the rows say, and every file went through every kind."""
 
 import shutil
+from pathlib import Path
 
 import story_rows
 from markupsafe import escape
@@ -45,3 +46,10 @@ def test_the_known_leaks_are_in_the_table():
     )
     assert leaks[training, tests[0]]["prompt_and_chosen"] == 198
     assert leaks[training, tests[1]]["prompt"] == 181
+
+
+def test_the_numbers_in_the_readme_are_stored():
+    files = {row["file"]: row for row in read_rows(AUDITS / "files.jsonl")}
+    found = files["razin2025/rewardmath_train.jsonl"]["held_out_baselines"]["bag_of_tokens"]
+    said = f"{found['accuracy']:.2f} [{found['low']:.2f}, {found['high']:.2f}] of RewardMATH's held-out prompts"
+    assert said in (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8").replace("\n", " ")
