@@ -53,7 +53,7 @@ def write_page(folder: Path) -> Path:
 
 
 def markdown(folder: Path) -> str:
-    parts = [f"# {TITLE}", introduction(folder)]
+    parts = [f"# {TITLE}", whole(folder).text]
     for section in sections(folder):
         parts += [f"## {section.title}", section.text]
         if section.rows:
@@ -62,10 +62,11 @@ def markdown(folder: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def introduction(folder: Path) -> str:
+def whole(folder: Path) -> Section:
+    """What all sections have in common: how their numbers were made."""
     about = read_json(folder / "provenance.json")
     about |= {"command": "python benchmarks/audit_real_files.py", "files": len(read_rows(folder / "files.jsonl"))}
-    return INTRODUCTION.format(**about)
+    return Section(TITLE, INTRODUCTION.format(**about))
 
 
 def sections(folder: Path) -> list[Section]:

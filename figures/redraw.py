@@ -48,10 +48,10 @@ def redraw(output: Path, data: Path = STORED) -> Path:
         lines += [f"* rows made by: `{picture.command}`; redrawn by: `rewardgap figures`"]
         lines += [f"* for print: [two columns]({wide}), [one column]({narrow})", ""]
     folder = data / "audits"
-    known = folder.is_dir()
-    tables = [audits.Section(audits.TITLE, audits.introduction(folder)), *audits.sections(folder)] if known else []
-    lines += [audits.markdown(folder)] if known else []
+    audited = folder.is_dir()
+    lines += [audits.markdown(folder)] if audited else []
     write_text(output / "index.md", "\n".join(lines))
     index = output / "index.html"
-    write_text(index, page("index.html.jinja", entries=entries, items=items, audits=tables))
+    whole = [audits.whole(folder), *audits.sections(folder)] if audited else []
+    write_text(index, page("index.html.jinja", entries=entries, items=items, audits=whole))
     return index
