@@ -15,9 +15,11 @@ from llm_experiments.stress.transforms import (
     mathematics,
     numerals,
     punctuation,
+    rewriting,
     spelling,
     synonyms,
     whitespace,
+    wordnet,
 )
 from simulations.results import UserError
 
@@ -53,18 +55,31 @@ DEFAULT_SUITE: tuple[str, ...] = (
 )
 
 
+# Transformations that need more than this package; `by_name` makes them on demand.
+ON_DEMAND = ("wordnet_synonyms", "paraphrase:MODEL", "translation:LANGUAGE:MODEL")
+
+
 def by_name(names: Sequence[str]) -> list[Transformation]:
-    """The transformations of these names, in the order asked for.
+    """The transformations of these names, in the order asked for, each once; MODEL is a folder or a hub name.
 
     Raises:
-        UserError: a name is unknown; the message has those that come close.
+        UserError: a name is unknown (the message has those that come close), or what it needs is not there.
     """
     known = {transformation.name: transformation for transformation in TRANSFORMATIONS}
-    for name in names:
-        if name not in known:
-            close = get_close_matches(name, known, n=3, cutoff=0.5)
-            raise UserError(
-                f"--transforms: {name!r} is no transformation"
-                + (f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(known)}")
-            )
-    return [known[name] for name in dict.fromkeys(names)]
+    return [known[name] if name in known else _on_demand(name, [*known, *ON_DEMAND]) for name in dict.fromkeys(names)]
+
+
+def _on_demand(name: str, known: list[str]) -> Transformation:
+    kind, _, rest = name.partition(":")
+    if name == "wordnet_synonyms":
+        return wordnet.wordnet_synonyms()
+    if kind == "paraphrase" and rest:
+        return rewriting.paraphrase(rest)
+    if kind == "translation" and all(rest.partition(":")):
+        language, _, model = rest.partition(":")
+        return rewriting.translation(model, language)
+    close = get_close_matches(name, known, n=3, cutoff=0.5)
+    raise UserError(
+        f"--transforms: {name!r} is no transformation"
+        + (f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(known)}")
+    )

@@ -8,7 +8,7 @@ import numpy as np
 from llm_experiments.stress.protected import protected_spans, protection_mask
 from llm_experiments.stress.transformation import Transformation
 from llm_experiments.stress.validity import Gate
-from llm_experiments.stress.words import entries, is_english
+from llm_experiments.stress.vocabulary import entries, is_english
 
 _FENCE = re.compile(r"(?m)^[ \t]*(?:```|~~~)")
 _LIST_LINE = re.compile(r"\s*(?:[-*+•#>|]|\d+[.)]) ?")

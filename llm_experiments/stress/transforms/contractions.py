@@ -9,7 +9,7 @@ import numpy as np
 from llm_experiments.stress.edits import Edit, Place, edit_some, like
 from llm_experiments.stress.transformation import Transformation
 from llm_experiments.stress.validity import Gate
-from llm_experiments.stress.words import entries, occurrences, opens_sentence
+from llm_experiments.stress.vocabulary import entries, occurrences, opens_sentence
 
 # "Yes, it is." and "who they are and ..." cannot be contracted; "I have a dog" is no perfect.
 _NEXT_WORD = re.compile(r" [A-Za-z]")

@@ -14,7 +14,7 @@ from llm_experiments.stress.protected import protection_mask
 from llm_experiments.stress.sentences import sentences
 from llm_experiments.stress.transformation import Apply, Transformation
 from llm_experiments.stress.validity import Gate
-from llm_experiments.stress.words import entries, occurrences
+from llm_experiments.stress.vocabulary import entries, occurrences
 
 _NUMERAL = re.compile(r"(?<![\w.,])\d{1,15}(?:\.\d{1,10})?(?![\w]|[.,]\d)")
 _LIST_MARK = re.compile(r"(?m)^[ \t]*\d{1,3}[.)] ")

@@ -10,7 +10,7 @@ from llm_experiments.stress.edits import Edit, Place, edit_some
 from llm_experiments.stress.numbers import DAY_FIRST, ISO, MONTH_FIRST, MONTHS, WORDS
 from llm_experiments.stress.transformation import Transformation
 from llm_experiments.stress.validity import Gate
-from llm_experiments.stress.words import occurrences, opens_sentence
+from llm_experiments.stress.vocabulary import occurrences, opens_sentence
 
 # Five digits or more: 2024 is a year. Not part of a fraction, a date, an index, or behind a state ("CA 90210").
 _PLAIN = re.compile(r"(?<![\w.,#/:^-])(?<![A-Z]{2} )\d{5,12}(?![\w,/:^-]|\.\d)")

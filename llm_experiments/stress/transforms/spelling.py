@@ -9,7 +9,7 @@ from llm_experiments.stress.edits import ENGLISH_WORD, Edit, Place, edit_some, l
 from llm_experiments.stress.numbers import is_number_word
 from llm_experiments.stress.transformation import Transformation
 from llm_experiments.stress.validity import Gate
-from llm_experiments.stress.words import entries, occurrences
+from llm_experiments.stress.vocabulary import entries, occurrences
 
 _SHORTEST = 5  # letters, so that a slip leaves the word legible
 

@@ -9,7 +9,7 @@ import numpy as np
 from llm_experiments.stress.edits import Edit, Place, edit_some, like
 from llm_experiments.stress.transformation import Transformation
 from llm_experiments.stress.validity import Gate
-from llm_experiments.stress.words import entries, occurrences
+from llm_experiments.stress.vocabulary import entries, occurrences
 
 # A verb and its particle have a meaning of their own ("happen to be"); "more hard" is no comparative.
 _PARTICLE = re.compile(r" (?:up|out|off|down|over|away|back|for|in|on|to|upon|around|through)\b")
@@ -33,13 +33,18 @@ def _substituted(text: str, _: np.random.Generator) -> Iterator[Place]:
             continue
         if part in ("adjective", "adverb") and _COMPARED.search(before):
             continue
-        if _ARTICLE.search(before) and opens_with_vowel(entry) != opens_with_vowel(synonym):
+        if not fits_article(text, start, entry, synonym):
             continue
         yield (Edit(start, end, like(synonym, text[start:end])),)
 
 
-def opens_with_vowel(word: str) -> bool:
-    """Does the word take "an"?"""
+def fits_article(text: str, start: int, word: str, synonym: str) -> bool:
+    """May `synonym` stand for `word` at `start`, whether or not "a" or "an" is before it?"""
+    article = _ARTICLE.search(text[max(0, start - 4) : start])
+    return not article or _opens_with_vowel(word) == _opens_with_vowel(synonym)
+
+
+def _opens_with_vowel(word: str) -> bool:
     return bool(_SILENT_H.match(word)) or (word[0].lower() in "aeiou" and not _CONSONANT_SOUND.match(word))
 
 
