@@ -2,6 +2,10 @@
 
     python benchmarks/store_stress.py rung1 [FOLDER]    the synonym language: two to four minutes
     python benchmarks/store_stress.py rung2 [FOLDER]    the Persona questions: needs $REWARDGAP_DATA, about as long
+    python benchmarks/store_stress.py real [FOLDER]     the default suite on 500 real pairs; the GPT-4.1 rewrites
+
+The last one pretrains a small language model on local text, trains an explicit and an implicit reward model on
+UltraFeedback pairs, and runs `rewardgap stress` on both; it needs $REWARDGAP_DATA, and half an hour on two cores.
 
 Expected of both rungs, written before the first run, in every cluster: the interval of (change of the explicit model's
 accuracy) - (change of the implicit one's) lies above zero, and that of two explicit models trained alike but for their
@@ -12,28 +16,41 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import rewardgap
 from figures.redraw import STORED
 from llm_experiments.encoding import EncodedPair, encode_pairs
 from llm_experiments.models import load_reward_model
-from llm_experiments.pairs import Pair
+from llm_experiments.pairs import Pair, load_pairs
 from llm_experiments.settings import EncodingSettings, TrainSettings
+from llm_experiments.splits import near_key
 from llm_experiments.stress.scorers import ModelScorer
 from llm_experiments.stress.shifts import Shift
 from llm_experiments.stress.suite import stress_scorers
-from llm_experiments.tasks import language_study, persona_study
+from llm_experiments.tasks import language_study, persona_study, real_pairs, ultrafeedback_study
 from llm_experiments.tasks.language import Language
 from llm_experiments.tasks.language_study import load_base
 from llm_experiments.tasks.persona import EVALUATED, read_personas, sample_prompts, training_pairs
 from llm_experiments.tasks.stress_ladder import language_shifts, persona_pairs, persona_shifts
 from llm_experiments.training import train_reward_model
-from simulations.results import Row, provenance, write_json, write_rows
+from simulations.results import Row, provenance, read_json, write_json, write_rows
 
 PLACE = STORED / "stress"
 PLAIN = EncodingSettings(terminator="strip", max_length=0)
 CLUSTERS = {1: 6, 2: 6}
+REWRITES = ("paraphrase", "french", "spanish")
+LENGTH = 1536  # tokens; no pair of the three sets is longer in a vocabulary of 4096
+LANGUAGE_MODEL = replace(real_pairs.PRETRAIN, max_positions=LENGTH)
+TRAINING = {
+    "learning_rate": 1e-3,
+    "num_train_epochs": 2,
+    "per_device_train_batch_size": 16,
+    "lr_scheduler_type": "linear",
+    "max_grad_norm": 1.0,
+}
 ALIKE = 1000  # added to the training seed of the second explicit model
 
 
@@ -110,6 +127,59 @@ def _scorer(
     return ModelScorer(model, tokenizer, PLAIN, batch_size=128)
 
 
+def real(folder: Path) -> None:
+    """500 pairs of UltraFeedback, LLMBar and HH-RLHF under the default suite; the 200 of UltraFeedback's test set under
+    it and its paraphrase, French and Spanish."""
+    data = data_folder()
+    test = data / "razin2025" / "ultrafeedback_test.jsonl"
+    hh = data / "hh_rlhf" / "harmless-base_test.jsonl.gz"
+    models = real_models(folder, data, test)
+    llmbar = [pair for file in sorted((data / "llmbar").glob("*.json")) for pair in load_pairs(file)]
+    write_pairs(folder / "llmbar.jsonl", llmbar)
+    rewrites = [data / "razin2025" / f"ultrafeedback_{name}_test.jsonl" for name in REWRITES]
+    train = ["--train_pairs", folder / "train.jsonl", "--max_length", LENGTH, "--bad_pairs", "drop"]
+    runs = {
+        "default": ["--pairs", test, folder / "llmbar.jsonl", hh, "--limit", 500],
+        "rewrites": ["--pairs", test, "--rewrites", *rewrites],
+    }
+    for name, words in runs.items():
+        start = time.perf_counter()
+        command("stress", "--model", *models, *words, *train, "--output", folder / name)
+        seconds = time.perf_counter() - start
+        summary = read_json(folder / name / "summary.json")
+        for model in summary["models"]:
+            model["source"] = Path(model["source"]).name  # a folder of this machine says nothing to others
+        summary["notes"] = [note for note in summary["notes"] if "reference:" not in note]
+        write_json(PLACE / f"{name}.json", rounded(summary | {"seconds": seconds}))
+    write_json(PLACE / "real_provenance.json", provenance(language_model=asdict(LANGUAGE_MODEL), training=TRAINING))
+
+
+def real_models(folder: Path, data: Path, test: Path) -> list[Path]:
+    """An explicit and an implicit model of UltraFeedback's training pairs, of prompts that are not in the test set."""
+    config = ultrafeedback_study.plan(data).bases["mistral-ultrafeedback"]
+    real_pairs.make_base(folder / "lm", config | {"settings": asdict(LANGUAGE_MODEL)}, data=data)
+    tested = {near_key(pair.prompt) for pair in load_pairs(test)}
+    pairs = real_pairs.read_pairs(data, ultrafeedback_study.TRAIN)
+    write_pairs(folder / "train.jsonl", [pair for pair in pairs if near_key(pair.prompt) not in tested])
+    for kind in ("explicit", "implicit"):
+        words = ["--model", folder / "lm" / "model", "--pairs", folder / "train.jsonl", "--max_length", LENGTH]
+        how = [part for name, value in TRAINING.items() for part in (f"--{name}", value)]
+        command("train", "--kind", kind, *words, *how, "--output", folder / kind)
+    return [folder / "explicit", folder / "implicit"]
+
+
+def command(*words: Any) -> None:
+    if rewardgap.main([str(word) for word in words]):
+        raise SystemExit(f"rewardgap {' '.join(map(str, words))} failed")
+
+
+def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
+    subset = [pair.subset or pair.id.split("/")[0] for pair in pairs]
+    rows = [{"id": p.id, "subset": s, "prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected}
+            for p, s in zip(pairs, subset, strict=True)]  # fmt: skip
+    write_rows(path, rows)
+
+
 def data_folder() -> Path:
     if not os.environ.get("REWARDGAP_DATA"):
         raise SystemExit("REWARDGAP_DATA is not set; it names the folder of real files (README, Real data)")
@@ -132,7 +202,7 @@ def rounded(value: Any) -> Any:
 
 if __name__ == "__main__":
     what, *place = sys.argv[1:] or ["help"]
-    commands = {"rung1": rung_1, "rung2": rung_2}
+    commands = {"rung1": rung_1, "rung2": rung_2, "real": real}
     if what not in commands:
         raise SystemExit(__doc__)
     commands[what](Path(place[0] if place else f"runs/store_stress/{what}"))
