@@ -223,7 +223,8 @@ def paired_difference_interval(first: ArrayLike, second: ArrayLike, confidence: 
     """Agresti and Min's (2005) interval for mean(first - second) of results in [0, 1] on the same units.
 
     Two units are added that differ by half a one in either direction, so that units which all agree give an interval of
-    about 2 / n around zero, where a bootstrap would be certain. `mean` is the plain one. No unit gives nan limits.
+    about 2 / n around zero, where a bootstrap would be certain. `mean` is the plain one, limits stay within [-1, 1] if
+    all differences do. Fewer than two units give nan limits.
 
     Raises:
         ValueError: lengths differ, a value is not finite, or `confidence` is not in (0, 1).
@@ -232,12 +233,13 @@ def paired_difference_interval(first: ArrayLike, second: ArrayLike, confidence: 
     _check_confidence(confidence)
     difference = first - second
     n = difference.size
-    if n == 0:
-        return Interval(math.nan, math.nan, math.nan, 0)
+    if n < 2:
+        return Interval(math.fsum(difference) / n if n else math.nan, math.nan, math.nan, n)
     total, squares = math.fsum(difference), math.fsum(difference**2)
     centre = total / (n + 2)
     half = float(stats.norm.ppf((1 + confidence) / 2)) * math.sqrt(((squares + 1) / (n + 2) - centre**2) / (n + 2))
-    return Interval(total / n, centre - half, centre + half, n)
+    furthest = max(1.0, float(np.abs(difference).max()))
+    return Interval(total / n, max(-furthest, centre - half), min(furthest, centre + half), n)
 
 
 def holm(p_values: ArrayLike) -> list[float]:

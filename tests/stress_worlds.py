@@ -5,6 +5,8 @@ that the truth stays; `damaged` replaces good words of one response by bad ones.
 """
 
 import json
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,58 @@ def replacing(words: dict[str, str], name: str, purpose: str, side: str) -> Shif
 SWAPPED = replacing(SYNONYM, "swapped", "invariance", "responses")
 DAMAGED = replacing(OPPOSITE, "damaged", "sensitivity", "chosen")
 HALF = replacing({word: SYNONYM[word] for word in GOOD[:2]}, "half", "invariance", "responses")
+
+
+# A world of whole sentences, for the real transformations: some are worth saying, some are not.
+WORTH = (
+    "However, the recipe does not need more than two cups of flour.",
+    'However, you shouldn\'t open the "hot" valve before the pump stops.',
+    "However, a quick answer isn't always the best answer to give.",
+    "However, the big house near the river was not built to last.",
+    "However, it is important to help people who can't begin alone.",
+    "However, we'll start the long journey when the small children sleep.",
+)
+WORTHLESS = (
+    "Perhaps the teacher doesn't know where the old books are kept.",
+    'Perhaps it isn\'t easy to find a "cheap" car in this large town.',
+    "Perhaps they are happy to buy a new boat and sail it at night.",
+    "Perhaps the fast train will not stop at the quiet station today.",
+    "Perhaps you will get a smart friend to fix the broken machine.",
+    "Perhaps nobody can't see that the hard work has ended well.",
+)
+
+
+def sentence_pairs(count: int, seed: int = 0) -> list[Pair]:
+    """Three to five sentences a response; of the chosen one's three are worth saying, of the rejected one's one."""
+    random = np.random.default_rng(seed)
+
+    def response(worth: int, less: int) -> str:
+        said = [*random.choice(WORTH, worth, replace=False), *random.choice(WORTHLESS, less, replace=False)]
+        return " ".join(random.permutation(said))
+
+    made = []
+    for number in range(count):
+        both = response(3, random.integers(0, 3)), response(1, random.integers(2, 5))
+        made.append(Pair(f"s/{number}", "sentences", f"What do you know of it, number {number}?", *both))
+    return made
+
+
+def worth(prompt: str, response: str) -> float:
+    """Finds the sentences again in whatever spelling, by neighbouring words; what is of neither kind counts against."""
+    here = _neighbours(response)
+    found = [sum(len(here & _neighbours(s)) / len(_neighbours(s)) for s in some) for some in (WORTH, WORTHLESS)]
+    return found[0] - found[1] - 0.02 * len(here - set().union(*map(_neighbours, (*WORTH, *WORTHLESS))))
+
+
+def however(prompt: str, response: str) -> float:
+    """Counts a word that good sentences begin with, letter by letter."""
+    return response.count("However,")
+
+
+@cache
+def _neighbours(text: str) -> frozenset[tuple[str, str]]:
+    words = ["".join(c for c in word.lower() if c.isalpha()) for word in text.split()]
+    return frozenset(pairwise(word for word in words if word))
 
 
 def write_pairs(path: Path, some: list[Pair]) -> Path:

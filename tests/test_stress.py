@@ -4,16 +4,33 @@ import json
 
 import numpy as np
 import pytest
-from stress_worlds import DAMAGED, HALF, REWARDS, SWAPPED, VERDICT, keyword, pairs, replacing, truth, write_pairs
+from stress_worlds import (
+    DAMAGED,
+    HALF,
+    REWARDS,
+    SWAPPED,
+    VERDICT,
+    constant,
+    however,
+    keyword,
+    length,
+    pairs,
+    replacing,
+    sentence_pairs,
+    truth,
+    worth,
+    write_pairs,
+)
 
 from llm_experiments.pairs import Pair
 from llm_experiments.settings import StressRequest
+from llm_experiments.stress.catalogue import DEFAULT_SUITE, by_name
 from llm_experiments.stress.rewrites import read_rewrites
 from llm_experiments.stress.scorers import FunctionScorer
-from llm_experiments.stress.shifts import CHANGED, combined
+from llm_experiments.stress.shifts import CHANGED, combined, shift_by
 from llm_experiments.stress.sides import with_words, words_of
 from llm_experiments.stress.suite import read_pairs, stress_scorers
-from llm_experiments.stress.verdict import decide
+from llm_experiments.stress.verdict import JUDGED, decide
 from simulations.results import UserError, read_rows
 from simulations.statistics import paired_difference_interval
 
@@ -33,6 +50,18 @@ def test_every_planted_model_gets_its_verdict(summary, name):
     model = next(row for row in summary["models"] if row["name"] == name)
     assert model["verdict"] == VERDICT[name], model["reasons"]
     assert model["reasons"]
+
+
+def test_the_default_suite_gives_the_planted_models_their_verdicts_too(tmp_path):
+    """The real transformations, on sentences that some of the models find again in any spelling."""
+    transformations = by_name(DEFAULT_SUITE)
+    sides = {"invariance": "responses", "sensitivity": "chosen"}
+    shifts = [shift_by(one, 0.5, sides[one.purpose], seed=0) for one in transformations]
+    rewards = {"oracle": worth, "keyword": however, "constant": constant, "length": length}
+    scorers = {name: FunctionScorer(reward) for name, reward in rewards.items()}
+    summary = stress_scorers(sentence_pairs(100), shifts, scorers, tmp_path)
+    assert {row["name"]: row["verdict"] for row in summary["models"]} == {name: VERDICT[name] for name in rewards}
+    assert all(row["n_changed"] > JUDGED for row in summary["table"])
 
 
 def test_too_few_pairs_decide_nothing(tmp_path):
@@ -228,6 +257,9 @@ def test_a_limit_takes_from_all_files_alike_and_a_larger_one_keeps_what_a_smalle
 
 
 def test_the_interval_of_a_paired_difference_covers_and_is_never_certain():
+    always = paired_difference_interval(np.ones(8), np.zeros(8))
+    assert (always.mean, always.high) == (1, 1)
+    assert 0.4 < always.low < 0.9
     still = paired_difference_interval(np.ones(50), np.ones(50))
     assert still.mean == 0
     assert 0.02 < still.high == -still.low < 0.05

@@ -10,6 +10,7 @@ from simulations.results import Row, UserError, read_rows, write_rows
 
 ORIGINAL = "original"
 Texts = Mapping[str, Sequence[Shifted]]
+Cost = dict[str, dict[str, int]]  # by file: responses, and how many of them had to be computed
 
 
 def write_texts(output: Path, pairs: Sequence[Pair], shifts: Sequence[Shift]) -> Texts:
@@ -29,22 +30,26 @@ def write_texts(output: Path, pairs: Sequence[Pair], shifts: Sequence[Shift]) ->
 
 
 def score_shifts(
-    place: Path, pairs: Sequence[Pair], texts: Texts, scorer: Callable[[], Scorer]
-) -> dict[str, dict[str, int]]:
-    """Score what has no file under `place` yet; returns per file how many responses had to be computed, and how many
-    there were. `scorer` is called only if there is something to do."""
+    place: Path,
+    pairs: Sequence[Pair],
+    texts: Texts,
+    scorer: Callable[[], Scorer],
+    tell: Callable[[Cost], object] = lambda cost: None,
+) -> None:
+    """Score what has no file under `place` yet. `scorer` is called only if there is something to do, `tell` before
+    every file is written, with what it cost."""
     missing = [name for name in (ORIGINAL, *texts) if not (place / f"{name}.jsonl").exists()]
     if not missing:
-        return {}
-    judge, cost = scorer(), {}
+        return
+    judge = scorer()
     for path in sorted(place.glob("*.jsonl")):
         judge.remember(read_rows(path))
     if ORIGINAL in missing:
         before = judge.computed
         judge.admit(pairs)
         rows, _ = judge.score(pairs)
+        tell({ORIGINAL: {"responses": 2 * len(rows), "computed": judge.computed - before}})
         write_rows(place / f"{ORIGINAL}.jsonl", rows)
-        cost[ORIGINAL] = {"responses": 2 * len(rows), "computed": judge.computed - before}
     originals = {row["id"]: row for row in read_rows(place / f"{ORIGINAL}.jsonl")}
     before_by_id = {pair.id: pair for pair in pairs}
     for name in missing:
@@ -63,9 +68,8 @@ def score_shifts(
             else:
                 fate = f"{REJECTED}{dropped[pair.id]}" if pair.id in dropped else fate
                 rows.append({"id": pair.id, "subset": original["subset"], "fate": fate})
+        tell({name: {"responses": 2 * len(shifted), "computed": judge.computed - before}})
         write_rows(place / f"{name}.jsonl", rows)
-        cost[name] = {"responses": 2 * len(shifted), "computed": judge.computed - before}
-    return cost
 
 
 def _edited(before: Pair, after: Pair) -> Row:

@@ -5,6 +5,7 @@ from pathlib import Path
 from llm_experiments.inputs import part_of
 from llm_experiments.models import kind_of, load_reward_model, load_tokenizer, model_folder
 from llm_experiments.settings import EncodingSettings, StressRequest
+from llm_experiments.stress.folder import Cost
 from llm_experiments.stress.scorers import ModelScorer
 from simulations.results import Row, UserError, read_json, write_json
 from theory.rewards import KINDS, Kind
@@ -60,7 +61,7 @@ class Judge:
                     "rename the model's folder, or choose another --output"
                 )
 
-    def describe(self, place: Path, cost: dict[str, dict[str, int]]) -> None:
+    def describe(self, place: Path, cost: Cost) -> None:
         """Write `model.json`: whose scores these are, and what they cost."""
         path = place / "model.json"
         row: Row = {"name": self.name, "source": self.source, "kind": self.kind, "notes": [], "cost": {}}

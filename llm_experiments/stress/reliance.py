@@ -104,6 +104,8 @@ def rule_rows(
     sample: set[str],
 ) -> list[Row]:
     """What the rules say of either response; the coefficient is null outside of the sample."""
+    if not pairs:
+        return []
     columns = {name: (value.chosen, value.rejected) for name, value in rules.rewards(pairs).items()}
     rates: dict[str, list[float]] = {}
     if coefficient is not None:

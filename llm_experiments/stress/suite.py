@@ -53,6 +53,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -168,8 +169,7 @@ def _run(request: StressRequest, output: Path) -> Row:
     texts = write_texts(output, pairs, shifts)
     for judge in judges:
         place = output / "scores" / judge.name
-        cost = score_shifts(place, pairs, texts, judge.scorer)
-        judge.describe(place, cost)
+        score_shifts(place, pairs, texts, judge.scorer, partial(judge.describe, place))
         rely(judge, output / "reliance" / judge.name, pairs, texts)
         judge.release()
     names = [judge.name for judge in judges]
