@@ -53,9 +53,7 @@ def token_ids(vocabulary: int, prompt: int, response: int, pairs: int = PAIRS) -
 
     generator = torch.Generator().manual_seed(0)
     sizes = (prompt, response - 1, response - 1)
-    some = [
-        [torch.randint(4, vocabulary, (n,), generator=generator).tolist() for n in sizes] for _ in range(pairs)
-    ]
+    some = [[torch.randint(4, vocabulary, (n,), generator=generator).tolist() for n in sizes] for _ in range(pairs)]
     return [(a, [*b, 2], [*c, 2]) for a, b, c in some]
 
 
@@ -100,9 +98,7 @@ def ours(kind: str, vocabulary: int, steps: int, prompt: int, response: int, **_
     from llm_experiments.trainer import RewardTrainer
 
     base = build(vocabulary)
-    pairs = [
-        EncodedPair(str(i), "", *map(tuple, ids)) for i, ids in enumerate(token_ids(vocabulary, prompt, response))
-    ]
+    pairs = [EncodedPair(str(i), "", *map(tuple, ids)) for i, ids in enumerate(token_ids(vocabulary, prompt, response))]
     model = load_reward_model(base, kind, device="cpu")
     del base
     meter, begin = Meter(model, steps), RewardTrainer.__init__
@@ -120,13 +116,19 @@ def ours(kind: str, vocabulary: int, steps: int, prompt: int, response: int, **_
         training.reference_log_probabilities(model, pairs, PAIRS)
         row["seconds_reference"] = min(started, time.perf_counter() - again)
     settings = TrainSettings(
-        learning_rate=1e-6, max_steps=steps, per_device_train_batch_size=PAIRS, optim="adamw_torch_fused", max_grad_norm=1.0
+        learning_rate=1e-6,
+        max_steps=steps,
+        per_device_train_batch_size=PAIRS,
+        optim="adamw_torch_fused",
+        max_grad_norm=1.0,
     )
     rows = training.train_reward_model(model, pairs, settings)
     return meter.row() | row | {"loss": rows[-1].get("train_loss")}
 
 
-def theirs(kind: str, vocabulary: int, steps: int, column: str, cached: bool, prompt: int, response: int, **_: Any) -> dict[str, Any]:
+def theirs(
+    kind: str, vocabulary: int, steps: int, column: str, cached: bool, prompt: int, response: int, **_: Any
+) -> dict[str, Any]:
     import transformers
     import trl
     from datasets import Dataset

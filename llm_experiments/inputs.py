@@ -22,7 +22,7 @@ from simulations.results import Row, UserError, is_main_process, open_run, read_
 
 CONTENTS = "inputs.json"
 HELD_OUT = "_held_out"
-LATER = ("output", "against")  # fields of a request that do not change what is computed in its folder
+LATER = ("output", "against", "cache")  # fields of a request that do not change what is computed in its folder
 Metrics = dict[str, Row]
 Settings = TypeVar("Settings")
 

@@ -28,6 +28,7 @@ from llm_experiments.batches import Batch
 from llm_experiments.foreign import form_of, load_explicit, trained_from, with_adapter
 from llm_experiments.logprobs import LogitRule, check_logits, last_logits, token_log_probabilities
 from llm_experiments.pooling import last_attended, pool
+from llm_experiments.reference_cache import ReferenceCache
 from llm_experiments.settings import Pooling
 from llm_experiments.shared import SharedPrompts
 from llm_experiments.weights import (
@@ -87,6 +88,7 @@ class RewardModel(nn.Module):
         self._reference = (reference,)  # tuples hide these from nn.Module
         self._adapter: tuple[Any] = (None,)
         self._classifier: tuple[Any] = (None,)
+        self.cache: ReferenceCache | None = None
         self.shared = SharedPrompts(backbone(policy).config)
         self._takes_positions = "position_ids" in inspect.signature(backbone(policy).forward).parameters
         for model in (policy, reference):
@@ -114,6 +116,11 @@ class RewardModel(nn.Module):
         self._adapter = (adapter,)
         if as_reference:
             self._reference = (self.policy,)
+
+    def remember(self, folder: Path | None) -> None:
+        """Keep what the reference says in `folder`, and take it from there; None: ask it every time."""
+        known = self.kind == "implicit" and self.reference is not None and folder is not None
+        self.cache = ReferenceCache(folder, self.reference) if known else None
 
     @property
     def config(self) -> Any:
@@ -159,6 +166,9 @@ class RewardModel(nn.Module):
         """Sums of the reference's log-probabilities; None without a reference."""
         if self.kind != "implicit" or self.reference is None:
             return None
+        return self._ask_reference(batch) if self.cache is None else self.cache.values(batch, self._ask_reference)
+
+    def _ask_reference(self, batch: Batch) -> torch.Tensor:
         model = self.reference.to(self.device)
         with self.adapter.disable_adapter() if model is self.policy else nullcontext():
             hidden = self._hidden(model, batch["input_ids"], batch["attention_mask"], batch["position_ids"])

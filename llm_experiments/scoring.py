@@ -21,6 +21,7 @@ from llm_experiments.foreign import pooling_note
 from llm_experiments.inputs import CONTENTS, Source, part_of, read_inputs, run_in_folder, with_overlap
 from llm_experiments.models import RewardModel, kind_of, load_reward_model, load_tokenizer, model_folder, read_manifest
 from llm_experiments.pair_sources import source_name
+from llm_experiments.reference_cache import cache_folder
 from llm_experiments.settings import EncodingSettings, ScoreRequest
 from llm_experiments.splits import pair_hash
 from llm_experiments.training_pairs import training_pairs
@@ -274,6 +275,7 @@ def _score(request: ScoreRequest, output: Path) -> dict[str, Row]:
         device=request.device,
         trained=True,
     )
+    model.remember(cache_folder(request.cache))
     for given in inputs.values():
         check_lengths(model, given.pairs)
     check_pooling(model, next(iter(inputs.values())).pairs)

@@ -184,6 +184,14 @@ class ModelSettings(_Checked):
 
 
 @dataclass(frozen=True)
+class CacheSettings(_Checked):
+    """Where what was computed once is kept for other runs."""
+
+    cache: str = "auto"
+    """Folder for the reference's log-probabilities; auto: $REWARDGAP_CACHE, else ~/.cache/rewardgap; none: keep none"""
+
+
+@dataclass(frozen=True)
 class StartSettings(_Checked):
     """What is added to the language model before it is trained."""
 
@@ -202,7 +210,7 @@ class StartSettings(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainRequest(EncodingSettings, TrainSettings, StartSettings, ModelSettings):
+class TrainRequest(EncodingSettings, TrainSettings, StartSettings, ModelSettings, CacheSettings):
     """Train one reward model."""
 
     kind: Kind
@@ -222,7 +230,7 @@ class TrainRequest(EncodingSettings, TrainSettings, StartSettings, ModelSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreRequest(EncodingSettings, ModelSettings):
+class ScoreRequest(EncodingSettings, ModelSettings, CacheSettings):
     """Score pairs with a reward model."""
 
     model: str
@@ -298,7 +306,7 @@ class DoctorRequest(EncodingSettings, ModelSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StressRequest(EncodingSettings, ModelSettings):
+class StressRequest(EncodingSettings, ModelSettings, CacheSettings):
     """Stress-test reward models: edits that keep the meaning should keep the ranking."""
 
     model: tuple[str, ...]

@@ -1,8 +1,9 @@
 """Log-probabilities of target tokens, tile by tile over the vocabulary: the logits never exist together.
 
-Forward and backward see one tile of columns at a time. The forward pass keeps logsumexp alone; the backward pass
-computes each tile's logits again, turns them into their gradient and adds up both products. Memory beyond inputs and
-gradients is a tile, whatever the vocabulary; the work is four matrix products instead of three.
+Forward and backward see one tile of columns at a time. The forward pass keeps logsumexp and, of the logits, as many
+tiles as a fixed number of bytes holds; the backward pass computes the others again, turns each tile into its gradient
+and adds up both products. Memory beyond inputs and gradients is those bytes and a tile, whatever the vocabulary; the
+work is four matrix products instead of three, or three where all tiles are kept.
 """
 
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 
 TILE_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}  # logits held at once: 8 MB stay in a processor's cache
+KEPT_ELEMENTS = {"cpu": 2**24, "cuda": 2**28}  # logits kept from the forward pass for the backward pass: 64 MB, 1 GB
 NARROWEST = 512  # columns; thinner matrix products waste a processor
 
 
@@ -34,24 +36,29 @@ def tiled_log_probabilities(
     device = states.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
     tile = tile or max(NARROWEST, TILE_ELEMENTS.get(device, 2**21) // max(1, len(targets)))
+    trained = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (states, weight, bias))
+    keep = KEPT_ELEMENTS.get(device, 2**24) if trained else 0
     with torch.autocast(device, enabled=False):
-        return _Tiled.apply(states, weight, bias, targets, (rule.multiplier, rule.cap, dtype, tile))
+        return _Tiled.apply(states, weight, bias, targets, (rule.multiplier, rule.cap, dtype, tile), keep)
 
 
 class _Tiled(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Any, weight: Any, bias: Any, targets: Any, options: Any) -> torch.Tensor:
+    def forward(ctx: Any, states: Any, weight: Any, bias: Any, targets: Any, options: Any, keep: int) -> torch.Tensor:
         inputs = states.to(options[2])
         picked = torch.zeros(len(targets), dtype=_precision(weight), device=states.device)
-        parts = []
+        parts, kept = [], []
         for start, logits in _tiles(inputs, weight, bias, options):
             inside, column = _local(targets, start, logits.shape[1])
             picked = torch.where(inside, logits.gather(1, column[:, None])[:, 0], picked)
+            keep -= logits.numel()
+            if keep >= 0:
+                kept.append(logits.clone())
             top = logits.amax(1)
             parts.append(logits.sub_(top[:, None]).exp_().sum(1).log_().add_(top))
         total = torch.logsumexp(torch.stack(parts), 0)
         ctx.save_for_backward(states, weight, bias, targets, total)
-        ctx.options = options
+        ctx.options, ctx.kept = options, kept
         return picked - total
 
     @staticmethod
@@ -63,7 +70,8 @@ class _Tiled(torch.autograd.Function):
         of_states = torch.zeros(states.shape, dtype=total.dtype, device=states.device) if for_states else None
         of_weight = torch.empty_like(weight) if for_weight else None
         of_bias = torch.empty_like(bias) if for_bias else None
-        for start, logits in _tiles(inputs, weight, bias, ctx.options):
+        kept, ctx.kept = ctx.kept, []
+        for start, logits in _tiles(inputs, weight, bias, ctx.options, kept):
             columns = slice(start, start + logits.shape[1])
             slope = None if cap is None else (logits / cap).square_().neg_().add_(1)
             # the gradient of picked - total: one at the target minus the probabilities
@@ -87,34 +95,42 @@ class _Tiled(torch.autograd.Function):
                     torch.mm(part.T, inputs, out=of_weight[columns])
                 else:
                     of_weight[columns] = part.T @ inputs
-        return None if of_states is None else of_states.to(states.dtype), of_weight, of_bias, None, None
+        return None if of_states is None else of_states.to(states.dtype), of_weight, of_bias, None, None, None
 
 
-def _tiles(inputs: Any, weight: Any, bias: Any, options: Any) -> Any:
-    """(first column, logits (tokens, columns) after the rule); the next tile overwrites the last."""
-    multiplier, cap, dtype, size = options
-    precision = _precision(weight)
-    room = torch.empty(len(inputs), min(size, len(weight)), dtype=precision, device=inputs.device)
-    for start in range(0, len(weight), size):
-        columns = weight[start : start + size].to(dtype)
-        logits = room[:, : len(columns)]
-        if dtype == precision:
-            # written where the last tile was, unless this one is narrower and would not lie in one piece
-            if logits.is_contiguous():
-                torch.mm(inputs, columns.T, out=logits)
-            else:
-                logits = inputs @ columns.T
-        elif inputs.is_cuda:
-            logits = torch.mm(inputs, columns.T, out_dtype=precision)
+def _tiles(inputs: Any, weight: Any, bias: Any, options: Any, kept: Any = ()) -> Any:
+    """(first column, logits (tokens, columns) after the rule); the first ones from `kept`, given away."""
+    size = options[3]
+    room = None
+    for number, start in enumerate(range(0, len(weight), size)):
+        if number < len(kept):
+            logits, kept[number] = kept[number], None
         else:
-            logits = (inputs @ columns.T).to(precision)
-        if bias is not None:
-            logits.add_(bias[start : start + size])
-        if multiplier != 1.0:
-            logits.mul_(multiplier)
-        if cap is not None:
-            logits.div_(cap).tanh_().mul_(cap)
+            if room is None:
+                room = torch.empty(len(inputs), min(size, len(weight)), dtype=_precision(weight), device=inputs.device)
+            part = None if bias is None else bias[start : start + size]
+            logits = _logits(inputs, weight[start : start + size], part, options, room)
         yield start, logits
+
+
+def _logits(inputs: Any, weight: Any, bias: Any, options: Any, room: Any) -> torch.Tensor:
+    """Logits of some columns after the rule; in `room`, over the last tile, if they fill it."""
+    multiplier, cap, dtype, _ = options
+    columns = weight.to(dtype)
+    if dtype != room.dtype:
+        wide = inputs.is_cuda and {"out_dtype": room.dtype}
+        logits = torch.mm(inputs, columns.T, **(wide or {})).to(room.dtype)
+    elif len(columns) == room.shape[1]:
+        logits = torch.mm(inputs, columns.T, out=room)
+    else:
+        logits = inputs @ columns.T
+    if bias is not None:
+        logits.add_(bias)
+    if multiplier != 1.0:
+        logits.mul_(multiplier)
+    if cap is not None:
+        logits.div_(cap).tanh_().mul_(cap)
+    return logits
 
 
 def _precision(weight: torch.Tensor) -> torch.dtype:

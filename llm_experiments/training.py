@@ -26,14 +26,15 @@ from torch import nn
 
 from llm_experiments.adapters import add_lora
 from llm_experiments.baselines import TokenRules
-from llm_experiments.batches import collate_pairs
+from llm_experiments.batches import collate_rows, plan_batches
 from llm_experiments.card import write_card
 from llm_experiments.checkpoints import CHECKPOINTS, bytes_needed, check_space
-from llm_experiments.distributed import Spread, gather, share, wait_for_all
+from llm_experiments.distributed import Spread, gather, processes, share, wait_for_all
 from llm_experiments.encoding import EncodedPair, end_token
 from llm_experiments.evaluation import summarise
 from llm_experiments.inputs import CONTENTS, part_of, read_inputs, run_in_folder, with_overlap
 from llm_experiments.models import MANIFEST, RewardModel, load_reward_model, load_tokenizer, model_folder, read_manifest
+from llm_experiments.reference_cache import cache_folder
 from llm_experiments.saving import save_reward_model
 from llm_experiments.scoring import check_lengths, score_source
 from llm_experiments.settings import EncodingSettings, StartSettings, TrainRequest, TrainSettings
@@ -115,6 +116,7 @@ def train_reward_model(
                 f"transformers' Trainer refuses its settings ({first_line(error)}); see --report_to, --optim and "
                 "--lr_scheduler_type"
             ) from None
+        one_gradient(model)
         gc.freeze()  # accelerate collects garbage before it trains: 0.4 s over the libraries' objects, for nothing
         try:
             trainer.run()
@@ -159,6 +161,16 @@ def select_parameters(model: RewardModel, trainable: str) -> None:
     layer.requires_grad_(True)
 
 
+def one_gradient(model: RewardModel) -> None:
+    """Where one matrix is both the input and the output embeddings, its gradient comes in two parts of its size. As a
+    sparse one, of the tokens in the batch alone, the second is added to the first in place."""
+    if model.kind == "explicit" or processes() > 1:
+        return  # no output layer; and data-parallel training wants to know beforehand which gradients are sparse
+    embeddings, layer = model.policy.get_input_embeddings(), model.policy.get_output_embeddings()
+    if isinstance(embeddings, nn.Embedding) and embeddings.weight is layer.weight and layer.weight.requires_grad:
+        embeddings.sparse = True
+
+
 def reference_log_probabilities(
     model: RewardModel, pairs: Sequence[EncodedPair], batch_size: int = 8
 ) -> Float[np.ndarray, "pairs 2"] | None:
@@ -166,15 +178,18 @@ def reference_log_probabilities(
     if model.kind != "implicit" or model.reference is None:
         return None
     sums = np.empty((len(pairs), 2))
-    order = sorted(range(len(pairs)), key=lambda number: pairs[number].longest)
+    rows = [
+        (*pair.sequence("implicit", side), len(response))
+        for pair in pairs
+        for side, response in (("chosen", pair.chosen_ids), ("rejected", pair.rejected_ids))
+    ]
     found: list[tuple[list[int], np.ndarray]] = []
-    for start in share(range(0, len(order), batch_size)):
-        chunk = order[start : start + batch_size]
-        batch = collate_pairs([pairs[number] for number in chunk], "implicit")
+    for chunk in share(plan_batches(rows, 2 * batch_size, paired=True)):
+        batch = collate_rows([rows[number] for number in chunk])
         values = model.reference_log_probabilities({k: v.to(model.device) for k, v in batch.items()})
-        found.append((chunk, values.cpu().numpy().reshape(2, -1).T))
+        found.append((chunk, values.cpu().numpy()))
     for chunk, values in chain.from_iterable(gather(found)):
-        sums[chunk] = values
+        sums.reshape(-1)[chunk] = values
     return sums
 
 
@@ -224,9 +239,11 @@ def _train(request: TrainRequest, output: Path) -> dict[str, Row]:
         model = load_reward_model(
             output / "model", request.kind, dtype=request.dtype, device=request.device, answers=model.answers
         )
+        model.remember(cache_folder(request.cache))
     else:
         if request.use_peft:
             add_lora(model, part_of(request, StartSettings), seed=request.seed, adapter_reference=own_reference)
+        model.remember(cache_folder(request.cache))
         _fit(request, model, tokenizer, train.pairs)
     metrics, rules = {}, TokenRules.of(train.pairs)
     for name, source in inputs.items():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from llm_experiments import tiling
 from llm_experiments.logprobs import LogitRule, token_log_probabilities
 from llm_experiments.tiling import tiled_log_probabilities
 
@@ -28,8 +29,10 @@ def nn_linear(states, weight, bias):
 
 
 @pytest.mark.parametrize("tile", [1, 7, 23, 100])
+@pytest.mark.parametrize("kept", [0, 50, 2**20])  # none of the logits, some, all
 @pytest.mark.parametrize("rule", RULES)
-def test_values_and_gradients_are_those_of_full_logits(rule, tile):
+def test_values_and_gradients_are_those_of_full_logits(rule, kept, tile, monkeypatch):
+    monkeypatch.setitem(tiling.KEPT_ELEMENTS, "cpu", kept)
     states, weight, bias, targets = problem()
     for some_bias in (bias, None):
         inputs = [states, weight] if some_bias is None else [states, weight, bias]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from llm_experiments.inputs import part_of
 from llm_experiments.models import kind_of, load_reward_model, load_tokenizer, model_folder
+from llm_experiments.reference_cache import cache_folder
 from llm_experiments.settings import EncodingSettings, StressRequest
 from llm_experiments.stress.folder import Cost
 from llm_experiments.stress.scorers import ModelScorer
@@ -42,6 +43,7 @@ class Judge:
                 device=request.device,
                 trained=True,
             )
+            model.remember(cache_folder(request.cache))
             self._scorer = ModelScorer(
                 model, tokenizer, self.encoding, batch_size=request.batch_size, tie_tolerance=request.tie_tolerance
             )

@@ -1,0 +1,139 @@
+"""A reference that has scored a response once need not score it again: sums of log-probabilities on disk.
+
+One file per reference, named by a hash of its weights and config; one line per response, named by a hash of its tokens
+and of where the response starts. So training, evaluation, every edited copy of the pairs and every other run with the
+same reference share it, whatever they are called.
+
+Lines are only ever appended, a batch at a time. Each carries a checksum: one that a kill or a full disk cut short, or
+that was damaged later, is told apart, named and computed again. A value is stored exactly. It is the one that its
+first batch gave, and batches differ in the last digits; a batch is therefore computed whole or not at all, and a run
+that was killed goes on with the numbers that it would have had.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from simulations.results import UserError
+
+VARIABLE = "REWARDGAP_CACHE"  # a folder, or none
+NOT_CONTENT = ("_name_or_path", "transformers_version", "architectures", "torch_dtype", "dtype")
+
+
+def cache_folder(asked: str = "auto") -> Path | None:
+    """Where caches lie: `asked`, or for `auto` the folder in REWARDGAP_CACHE, else the user's own; None for `none`."""
+    chosen = os.environ.get(VARIABLE, "auto") if asked == "auto" else asked
+    if chosen == "none":
+        return None
+    if chosen != "auto":
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rewardgap"
+
+
+class ReferenceCache:
+    """Log-probability sums (nats) of one reference, by row.
+
+    Raises:
+        UserError: the folder cannot be read or written.
+    """
+
+    def __init__(self, folder: Path, reference: Any) -> None:
+        self.path = folder / "reference" / f"{weights_hash(reference)}.txt"
+        self._found: dict[str, float] = {}
+        if self.path.exists():
+            self._read()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def values(
+        self, batch: Mapping[str, torch.Tensor], ask: Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
+    ) -> Float[torch.Tensor, " rows"]:
+        """What is known of a batch's rows; where one is not, `ask(batch)` says it and it is stored."""
+        keys = row_keys(batch["input_ids"], batch["attention_mask"], batch["response_mask"])
+        if any(key not in self._found for key in keys):
+            self.add(dict(zip(keys, ask(batch).tolist(), strict=True)))
+        known = [self._found[key] for key in keys]
+        return torch.tensor(known, dtype=torch.float64, device=batch["input_ids"].device)
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Store what is new; what is there stays."""
+        new = {key: value for key, value in values.items() if key not in self._found}
+        if not new:
+            return
+        self._found |= new
+        lines = "".join(_line(key, value) for key, value in new.items())
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab+") as file:
+                if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
+                    file.write(b"\n")  # after what a writer that was killed has left
+                file.write(lines.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: the cache cannot be written ({error.strerror}); give --cache DIR, or --cache none"
+            ) from None
+
+    def _read(self) -> None:
+        try:
+            lines = self.path.read_bytes().split(b"\n")
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: the cache cannot be read ({error.strerror}); give --cache DIR, or --cache none"
+            ) from None
+        damaged = []
+        for number, line in enumerate(lines, start=1):
+            if not line:
+                continue
+            key, _, rest = line.partition(b" ")
+            try:
+                value = float.fromhex(rest.partition(b" ")[0].decode())
+                if _line(key.decode(), value).encode().rstrip() != line:
+                    raise ValueError(line)
+                self._found[key.decode()] = value
+            except ValueError:  # also what is no ASCII
+                damaged.append(str(number))
+        if damaged:
+            some = ", ".join(damaged[:5]) + (", ..." if len(damaged) > 5 else "")
+            print(f"{self.path}: damaged in line {some}; what stood there is computed again", file=sys.stderr)
+
+
+def row_keys(input_ids: torch.Tensor, attention_mask: torch.Tensor, response_mask: torch.Tensor) -> list[str]:
+    """A name for each row's tokens and response, (rows, length) each; the same under any padding."""
+    rows = zip(input_ids.cpu(), attention_mask.bool().cpu(), response_mask.cpu(), strict=True)
+    return [
+        blake2b(ids[real].numpy().tobytes() + scored[real].numpy().tobytes(), digest_size=16).hexdigest()
+        for ids, real, scored in rows
+    ]
+
+
+@torch.no_grad()
+def weights_hash(model: nn.Module) -> str:
+    """Of a model's config, and the names, types and contents of its parameters; an adapter around it is left out."""
+    config = {key: value for key, value in model.config.to_dict().items() if key not in NOT_CONTENT}
+    total = blake2b(repr(sorted(config.items(), key=lambda item: item[0])).encode(), digest_size=16)
+    for name, tensor in sorted(_parameters(model).items()):
+        content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        total.update(content.numpy())
+    return total.hexdigest()
+
+
+def _parameters(model: nn.Module) -> dict[str, torch.Tensor]:
+    """By the names that they have without an adapter."""
+    own = {name: tensor for name, tensor in model.named_parameters() if "lora_" not in name}
+    return {name.replace(".base_layer", ""): tensor for name, tensor in own.items()}
+
+
+def _line(key: str, value: float) -> str:
+    content = f"{key} {value.hex()}"
+    return f"{content} {blake2b(content.encode(), digest_size=4).hexdigest()}\n"
