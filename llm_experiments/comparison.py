@@ -1,8 +1,8 @@
 """Model against model on the same pairs: is the difference more than luck?
 
-Rows are matched by pair id, must be of the same texts, and are reduced to one result per prompt, the unit that varies
-independently; the test is the exact one of McNemar (over prompts on which the two differ), the interval a paired
-bootstrap, and many comparisons are corrected together (Holm).
+Rows are matched by pair id and must be of the same texts. The unit that varies independently is the prompt: the test is
+the exact one of McNemar over prompts on which the two differ, the interval of the difference a paired bootstrap that
+draws prompts, and many comparisons are corrected together (Holm).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,9 @@ from simulations.statistics import cluster_means, holm, mcnemar_test, paired_boo
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the pairs of one source. `difference` is the first's accuracy minus the second's over prompts, with
-    its 95 % interval. `p_value` is of a test by itself, `p_holm` corrected for all that were made together."""
+    """Two models on the pairs of one source. `difference` is the first's accuracy minus the second's, with its 95 %
+    interval over prompts; `first_better` counts prompts. `p_value` is of a test by itself, `p_holm` corrected for all
+    that were made together."""
 
     source: str
     first: str
@@ -106,7 +107,7 @@ def _compare(
     first, second = pair_results(some, tolerance), pair_results([theirs[row["id"]] for row in some], tolerance)
     prompts = prompts_of(some)
     left, right = (np.array(list(cluster_means(values, prompts).values())) for values in (first, second))
-    interval = paired_bootstrap(left, right, rng)
+    interval = paired_bootstrap(per_prompt(first - second, prompts), np.zeros(len(left)), rng)
     return {
         **dict(zip(("source", "first", "second"), names, strict=True)),
         "pairs": len(first),
@@ -120,6 +121,15 @@ def _compare(
         "second_better": int((left < right).sum()),
         "p_value": mcnemar_test(left, right),
     }
+
+
+def per_prompt(differences: np.ndarray, prompts: Sequence[str]) -> np.ndarray:
+    """One value per prompt with the mean of `differences`, whose spread is that mean's over prompts: to first order
+    what drawing prompts, each with all of its pairs, does to a mean over pairs."""
+    names, index = np.unique(prompts, return_inverse=True)
+    sums, sizes = np.bincount(index, weights=differences), np.bincount(index)
+    mean = differences.mean()
+    return mean + len(names) / len(prompts) * (sums - mean * sizes)
 
 
 def _same_pairs(first: str, some: Sequence[Row], second: str, others: Sequence[Row]) -> None:

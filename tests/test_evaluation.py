@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from llm_experiments.comparison import compare_models
+from llm_experiments.comparison import compare_models, per_prompt
 from llm_experiments.evaluation import (
     brier_score,
     calibration_bins,
@@ -15,7 +15,7 @@ from llm_experiments.evaluation import (
     summarise,
 )
 from simulations.results import UserError
-from simulations.statistics import clustered_wilson_interval, wilson_interval
+from simulations.statistics import clustered_wilson_interval, mean_interval, wilson_interval
 
 
 def rows_of(margins, **columns):
@@ -205,6 +205,30 @@ def test_comparing_counts_prompts_and_not_copies():
     (copies,) = compare(a=rows_of([1.0] * 60, prompt_hash=prompts), b=rows_of([-1.0] * 60, prompt_hash=prompts))
     assert (copies.pairs, copies.prompts) == (60, 6)
     assert copies.p_value == pytest.approx(2 * 0.5**6)
+
+
+def test_the_difference_is_that_of_the_accuracies_whatever_the_prompts_sizes():
+    prompts = ["a"] * 7 + ["b"] * 2 + ["c"]
+    first = rows_of([1.0] * 6 + [-1.0] * 4, prompt_hash=prompts)
+    second = rows_of([-1.0] * 4 + [1.0] * 6, prompt_hash=prompts)
+    (one,) = compare(a=first, b=second)
+    assert one.difference == pytest.approx(one.first_accuracy - one.second_accuracy)
+    copies = [{**row, "id": f"{row['id']}/{copy}"} for copy in range(3) for row in first]
+    others = [{**row, "id": f"{row['id']}/{copy}"} for copy in range(3) for row in second]
+    (three,) = compare(a=copies, b=others)  # every pair three times: no more is known
+    assert (three.low, three.high, three.p_value) == pytest.approx((one.low, one.high, one.p_value))
+
+
+def test_its_interval_covers_where_large_prompts_differ_most():
+    """Prompts of one to nine pairs, on which the first model gains with their size."""
+    rng, hits = np.random.default_rng(5), 0
+    for _ in range(400):
+        sizes = rng.integers(1, 10, size=80)
+        prompts = np.repeat(np.arange(80), sizes)
+        first, second = rng.random(len(prompts)) < 0.5 + 0.04 * sizes[prompts], rng.random(len(prompts)) < 0.5
+        found = mean_interval(per_prompt(first.astype(float) - second, list(map(str, prompts))))
+        hits += found.low <= 0.04 * 285 / 45 <= found.high  # squares of 1 to 9 over their sum
+    assert 0.92 <= hits / 400 <= 0.98
 
 
 @pytest.mark.parametrize(
