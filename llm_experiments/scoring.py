@@ -20,6 +20,7 @@ from llm_experiments.evaluation import pair_rewards as pair_rewards
 from llm_experiments.foreign import pooling_note
 from llm_experiments.inputs import CONTENTS, Source, part_of, read_inputs, run_in_folder, with_overlap
 from llm_experiments.models import RewardModel, kind_of, load_reward_model, load_tokenizer, model_folder, read_manifest
+from llm_experiments.out_of_memory import in_pieces
 from llm_experiments.pair_sources import source_name
 from llm_experiments.reference_cache import cache_folder
 from llm_experiments.settings import EncodingSettings, ScoreRequest
@@ -156,14 +157,18 @@ def _values(
     model.eval()
     if not rows:
         return {"scores": np.empty(0)}
+
+    def columns(chunk: list[int]) -> dict[str, np.ndarray]:
+        batch = {name: tensor.to(model.device) for name, tensor in collate_rows([rows[i] for i in chunk]).items()}
+        return {name: part.double().cpu().numpy() for name, part in _read(model, batch).items()}
+
     found: list[tuple[list[int], dict[str, np.ndarray]]] = []
     batches = share(plan_batches(rows, batch_size, paired=paired))
     for chunk in tqdm(batches, desc="scoring", unit="batch", disable=None if progress else True):
-        batch = {name: tensor.to(model.device) for name, tensor in collate_rows([rows[i] for i in chunk]).items()}
-        found.append((chunk, {name: part.double().cpu().numpy() for name, part in _read(model, batch).items()}))
+        found += in_pieces(columns, chunk)
     values: dict[str, np.ndarray] = {}
-    for chunk, columns in chain.from_iterable(gather(found)):
-        for name, part in columns.items():
+    for chunk, parts in chain.from_iterable(gather(found)):
+        for name, part in parts.items():
             values.setdefault(name, np.empty(len(rows)))[chunk] = part
     return values
 

@@ -10,7 +10,6 @@ each of them as many are left out.
 
 import json
 import math
-import re
 import signal
 import sys
 import tempfile
@@ -39,6 +38,7 @@ from llm_experiments.distributed import gather, processes, rank, whole
 from llm_experiments.encoding import EncodedPair
 from llm_experiments.models import RewardModel
 from llm_experiments.non_finite import first_non_finite, first_non_finite_gradient
+from llm_experiments.out_of_memory import free_memory, is_out_of_memory
 from llm_experiments.settings import TrainSettings
 from simulations.results import Row, UserError
 from theory.preferences import PairRewards, bradley_terry_loss
@@ -150,7 +150,7 @@ class RewardTrainer(Trainer):
                         loss += super().training_step(model, batch, num_items_in_batch)
                 return loss
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 exhausted = str(error)
             self._halve(exhausted)  # out of the except clause, whose traceback holds on to the memory
@@ -256,19 +256,12 @@ class RewardTrainer(Trainer):
                 "--gradient_checkpointing, --use_peft or --dtype bfloat16"
             )
         self.micro_batch = pairs // 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
         print(
             f"out of memory with {pairs} pairs per forward pass; going on with {self.micro_batch}, at the same "
             "number of pairs per step",
             file=sys.stderr,
         )
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return bool(re.search("out of memory|not enough memory|can't allocate memory|bad_alloc", str(error)))
 
 
 class Saving(TrainerCallback):

@@ -34,6 +34,7 @@ from llm_experiments.encoding import EncodedPair, end_token
 from llm_experiments.evaluation import summarise
 from llm_experiments.inputs import CONTENTS, part_of, read_inputs, run_in_folder, with_overlap
 from llm_experiments.models import MANIFEST, RewardModel, load_reward_model, load_tokenizer, model_folder, read_manifest
+from llm_experiments.out_of_memory import in_pieces
 from llm_experiments.reference_cache import cache_folder
 from llm_experiments.saving import save_reward_model
 from llm_experiments.scoring import check_lengths, score_source
@@ -183,13 +184,16 @@ def reference_log_probabilities(
         for pair in pairs
         for side, response in (("chosen", pair.chosen_ids), ("rejected", pair.rejected_ids))
     ]
+
+    def values(chunk: list[int]) -> np.ndarray:
+        batch = collate_rows([rows[number] for number in chunk])
+        return model.reference_log_probabilities({k: v.to(model.device) for k, v in batch.items()}).cpu().numpy()
+
     found: list[tuple[list[int], np.ndarray]] = []
     for chunk in share(plan_batches(rows, 2 * batch_size, paired=True)):
-        batch = collate_rows([rows[number] for number in chunk])
-        values = model.reference_log_probabilities({k: v.to(model.device) for k, v in batch.items()})
-        found.append((chunk, values.cpu().numpy()))
-    for chunk, values in chain.from_iterable(gather(found)):
-        sums.reshape(-1)[chunk] = values
+        found += in_pieces(values, chunk)
+    for chunk, part in chain.from_iterable(gather(found)):
+        sums.reshape(-1)[chunk] = part
     return sums
 
 

@@ -113,6 +113,16 @@ def test_a_process_that_is_asked_to_stop_keeps_what_it_has(tmp_path, capsys):
     assert all(torch.equal(new, old) for new, old in zip(weights, expected, strict=True))
 
 
+def test_without_save_steps_the_clock_decides(tmp_path, monkeypatch):
+    from llm_experiments.trainer import Saving
+
+    settings = TrainSettings(max_steps=4, logging_steps=1, per_device_train_batch_size=4)
+    for seconds, names in ((1e9, []), (0.0, ["step-00000002.safetensors", "step-00000003.safetensors"])):
+        monkeypatch.setattr(Saving, "SECONDS", seconds)
+        run("explicit", settings, tmp_path)
+        assert sorted(path.name for path in tmp_path.glob("*")) == names
+
+
 def test_a_disk_that_is_too_small_is_found_before_the_first_step(tmp_path):
     check_space(tmp_path / "not" / "there" / "yet", 1000)
     with pytest.raises(UserError, match=r"run: training writes up to 1e\+06 GB .*GB are free; choose another --output"):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from llm_experiments.models import load_reward_model
+from llm_experiments.scoring import score_pairs
 from llm_experiments.settings import TrainSettings
 from llm_experiments.training import train_reward_model
 from simulations.results import UserError
@@ -113,6 +114,16 @@ def test_smaller_pieces_of_the_same_batch_give_the_same_weights(kind, accumulati
     for row, other in zip(*logs, strict=True):
         for name in {"loss", "grad_norm", "rewards/chosen", "rewards/accuracies", "train_loss"} & row.keys():
             assert row[name] == pytest.approx(other[name], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_do_not_depend_on_what_fits(kind):
+    pairs, model = random_pairs(9), start(kind)
+    expected = score_pairs(model, pairs)
+    model.policy.base_model.layers[0].mlp.register_forward_hook(too_large(3))
+    for row, other in zip(score_pairs(model, pairs), expected, strict=True):
+        for name in ("scores_chosen", "scores_rejected"):
+            assert row[name] == pytest.approx(other[name], rel=1e-5, abs=1e-5)
 
 
 def test_one_pair_that_does_not_fit_is_named_and_other_errors_are_not_swallowed():
