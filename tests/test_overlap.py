@@ -69,8 +69,11 @@ def error(ours: np.ndarray, truth: np.ndarray) -> float:
 @pytest.mark.parametrize("array", ["numpy", "torch"])
 @pytest.mark.parametrize("order", ["factors, kept", "factors, twice", "tokens"])
 @pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("sharpness", [1.0, 20.0])
-def test_every_order_tile_and_chunk_agrees_with_the_reference(name, order, array, sharpness, tolerance):
+@pytest.mark.parametrize(("sharpness", "unshifted"), [(1.0, 400.0), (20.0, 400.0), (20.0, 0.0)])
+def test_every_order_tile_and_chunk_agrees_with_the_reference(
+    name, order, array, sharpness, unshifted, tolerance, monkeypatch
+):
+    monkeypatch.setitem(contraction.UNSHIFTED, 8, unshifted)  # 0: exponentials relative to the highest logit so far
     drawn = draw(1, name=name, sharpness=sharpness)
     layer, evaluated, pairs, _ = drawn if array == "numpy" else as_torch(drawn)
     plan = Plan(order.split(",")[0], 0.0, 0.0, 7, (2, 1), order.endswith("kept"), 0)
@@ -111,6 +114,18 @@ def test_float32_and_reduced_weights_agree_with_the_reference(name, longest, tol
     rounded = replace(layer, weights=layer.weights.to(torch.bfloat16))
     widened = replace(layer, weights=rounded.weights.to(torch.float32))
     np.testing.assert_array_equal(engine((rounded, *rest)), engine((widened, *rest)))  # widened a chunk at a time
+
+
+@pytest.mark.parametrize("order", ["factors, kept", "factors, twice", "tokens"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_logits_whose_exponentials_no_floating_point_number_holds_are_shifted(order, dtype):
+    drawn = draw(12, sharpness=3000.0 if dtype == torch.float64 else 300.0)
+    layer, evaluated, pairs, _ = as_torch(drawn, dtype)
+    plan = Plan(order.split(",")[0], 0.0, 0.0, 7, (3, 2), order.endswith("kept"), 0)
+    ours = contract(layer, Stack.of(layer, evaluated), Stack.of(layer, pairs), plan).values.numpy()
+    assert drawn[0].logits(drawn[1][0].hidden).max() > {torch.float64: 710, torch.float32: 89}[dtype]
+    truth = reference_by_factors(drawn)
+    assert error(ours, truth) < {torch.float64: 1e-11, torch.float32: 1e-3}[dtype]
 
 
 def test_no_graph_is_recorded_and_none_is_needed():

@@ -11,8 +11,12 @@ token positions, multiply and sum; quadratic in tokens, with one matrix product 
 numpy or torch, CPU or GPU: everything lives where the hidden states do. With float64 states all is float64; with others
 matrix products are float32, and sums over the vocabulary and over responses float64. 1 - p_a is taken as the sum of the
 *other* probabilities, so that a confident model loses no digits.
+
+Time is spent where the vocabulary is, so as little as possible is done there. Logits are in bits (powers of two are
+cheaper than powers of e), the factor that makes them so is in the hidden states, and so are the signs and normalisers.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +28,12 @@ from theory.dynamics import OutputLayer, Response, ResponsePair
 from theory.plan import Plan, choose_plan
 from theory.preferences import Array
 from theory.stack import Stack, detached
+
+BITS = math.log2(math.e)  # in a nat
+
+# Below these many bits, by bytes of a number, a logit's exponential needs no shift: neither it nor a product of two,
+# summed over a million words, leaves the range of the floating-point numbers.
+UNSHIFTED = {8: 400.0, 4: 45.0}
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,7 @@ def token_coefficients(layer: OutputLayer, rows: Stack, columns: Stack, *, chunk
     """rho (row tokens, column tokens), and ln pi of every token, rows before columns; one pass over the vocabulary."""
     both, split = rows.joined(columns), len(rows.tokens)
     xp, dtype = both.xp, both.hidden.dtype
-    softmax = _OnlineSoftmax(layer, both)
+    softmax = _OnlineSoftmax(layer, both, chunk)
     shared = both.zeros(split, len(columns.tokens))  # sum of p_c q_c over words that are neither token
     row_words = both.zeros(*shared.shape)  # logit of the row's token at the column's position
     column_words = both.zeros(*shared.shape)  # and the other way round
@@ -88,20 +98,20 @@ def token_coefficients(layer: OutputLayer, rows: Stack, columns: Stack, *, chunk
         row_words[both.array(where[upper])] = words.logits[split:][:, both.array(column[upper])].T
         column_words[:, both.array(where[~upper] - split)] = words.logits[:split][:, both.array(column[~upper])]
         shrink = softmax.advance(words)
-        if bool(xp.any(shrink < 1)):
+        if shrink is not None:
             shared *= xp.astype(shrink[:split, None], dtype)
             shared *= xp.astype(shrink[None, split:], dtype)
         exponentials = words.sloped()
         shared += exponentials[:split] @ exponentials[split:].T
-    scale = softmax.highest - softmax.log_normaliser
-    shared *= xp.astype(xp.exp(scale[:split, None]), dtype)
-    shared *= xp.astype(xp.exp(scale[None, split:]), dtype)
+    scale = xp.exp2(softmax.base - softmax.log_normaliser)
+    shared *= xp.astype(scale[:split, None], dtype)
+    shared *= xp.astype(scale[None, split:], dtype)
 
     lse, slope, rest = (xp.astype(a, dtype) for a in (softmax.log_normaliser, softmax.own_slope, softmax.rest))
     at_row_word = slope[:split, None] * _slope(layer, row_words)
     at_column_word = slope[None, split:] * _slope(layer, column_words)
-    q = xp.exp(row_words - lse[None, split:])
-    p = xp.exp(column_words - lse[:split, None])
+    q = xp.exp2(row_words - lse[None, split:])
+    p = xp.exp2(column_words - lse[:split, None])
     match = both.array(rows.tokens[:, None] == columns.tokens[None, :])
     matched = at_row_word * rest[:split, None] * rest[None, split:]
     mismatched = -at_row_word * q * rest[:split, None] - at_column_word * p * rest[None, split:]
@@ -122,36 +132,38 @@ def _by_factors(layer: OutputLayer, rows: Stack, columns: Stack, plan: Plan) -> 
     both = rows.joined(columns)
     xp, dtype = both.xp, both.hidden.dtype
     dim = layer.weights.shape[1]
-    softmax = _OnlineSoftmax(layer, both)
+    softmax = _OnlineSoftmax(layer, both, plan.chunk)
     kept = []
     for words in _chunks(layer, both, plan.chunk, keep=plan.keep_logits):
         softmax.advance(words)
         if plan.keep_logits:
-            kept.append((words.sloped(), words.own, softmax.highest))
-    signed = both.hidden * both.array(both.signs, dtype)[:, None]
-    own = xp.astype(-softmax.rest * softmax.own_slope, dtype)
-    values = both.zeros(len(rows), len(columns), dtype=xp.float64)
-    factors = both.buffer(len(both) * plan.chunk * dim)
-    runs = list(both.runs())
+            kept.append((words.sloped(), words.own, softmax.base))
 
     def again() -> Iterator[tuple[Array, tuple[np.ndarray, np.ndarray], Array]]:
         for words in _chunks(layer, both, plan.chunk):
-            words.subtract(softmax.log_normaliser)
-            yield words.sloped(), words.own, softmax.log_normaliser
+            words.exponentiate(softmax.base if softmax.shifted else None)
+            yield words.sloped(), words.own, softmax.base
 
+    # Residual = d p - d e_y, the gradient's sign reversed; it is reversed in both factors. Here times the normaliser.
+    own = xp.astype(-softmax.others * softmax.own_slope, dtype)
+    share = xp.exp2(softmax.base - softmax.log_normaliser) * both.array(both.signs, xp.float64)
+    scaled = both.hidden * xp.astype(share, dtype)[:, None]
+    values = both.zeros(len(rows), len(columns), dtype=xp.float64)
+    factors = both.buffer(len(both) * plan.chunk * dim)
+    runs = list(both.runs())
     for residual, (where, column), base in kept or again():
-        # residual = d p - d e_y, the gradient's sign reversed; it is reversed in both factors.
-        if kept:
-            residual *= xp.astype(xp.exp(base - softmax.log_normaliser), dtype)[:, None]
+        if bool(xp.any(base < softmax.base)):  # higher logits have come since
+            residual *= xp.astype(xp.exp2(base - softmax.base), dtype)[:, None]
         where = both.array(where)
         residual[where, both.array(column)] = own[where]
         chunk = residual.shape[1]
-        block = xp.reshape(factors[: len(both) * chunk * dim], (len(both), chunk, dim))
+        block = xp.reshape(factors[: len(both) * dim * chunk], (len(both), dim, chunk))
         for items, shape, span in runs:  # neighbours of equal length in one batched product
-            left, right = xp.reshape(residual[span], (*shape, chunk)), xp.reshape(signed[span], (*shape, dim))
+            left, right = xp.reshape(scaled[span], (*shape, dim)), xp.reshape(residual[span], (*shape, chunk))
             xp.matmul(xp.permute_dims(left, (0, 2, 1)), right, out=block[items])
-        flat = xp.reshape(block, (len(both), chunk * dim))
-        values += flat[: len(rows)] @ flat[len(rows) :].T
+        by_dim = xp.permute_dims(block, (1, 0, 2))
+        products = by_dim[:, : len(rows)] @ xp.permute_dims(by_dim[:, len(rows) :], (0, 2, 1))
+        values += xp.sum(products, axis=0, dtype=xp.float64)
     return values, softmax.own_logprobs
 
 
@@ -163,14 +175,15 @@ class _Words:
     """Logits of every token position for one chunk of the vocabulary, overwritten as they turn into exponentials."""
 
     xp: Any
-    logits: Array  # (tokens, words)
+    logits: Array  # (tokens, words), in bits
     slopes: Array | None
     own: tuple[np.ndarray, np.ndarray]  # token positions whose token is in the chunk, and its column
 
-    def subtract(self, base: Array) -> None:
-        """exp(logit - base of the position), in place."""
-        self.logits -= self.xp.astype(base, self.logits.dtype)[:, None]
-        self.xp.exp(self.logits, out=self.logits)
+    def exponentiate(self, base: Array | None) -> None:
+        """2^(logit - base of the position), in place; the base is zero where None."""
+        if base is not None:
+            self.logits -= self.xp.astype(base, self.logits.dtype)[:, None]
+        self.xp.exp2(self.logits, out=self.logits)
 
     def sloped(self) -> Array:
         """Each entry times its logit's slope, in place."""
@@ -184,6 +197,7 @@ def _chunks(layer: OutputLayer, stack: Stack, chunk: int, *, keep: bool = False)
     xp, tokens = stack.xp, len(stack.tokens)
     vocabulary = layer.weights.shape[0]
     buffer = stack.buffer(tokens * (vocabulary if keep else min(chunk, vocabulary)))
+    hidden = stack.hidden * _inner_scale(layer)
     order = np.argsort(stack.tokens, kind="stable")
     ordered = stack.tokens[order]
     for start in range(0, vocabulary, chunk):
@@ -191,7 +205,7 @@ def _chunks(layer: OutputLayer, stack: Stack, chunk: int, *, keep: bool = False)
         offset = tokens * start if keep else 0
         logits = xp.reshape(buffer[offset : offset + tokens * (stop - start)], (tokens, stop - start))
         rows = xp.astype(detached(layer.weights[start:stop]), logits.dtype, copy=False)
-        xp.matmul(stack.hidden, rows.T, out=logits)
+        xp.matmul(hidden, rows.T, out=logits)
         slopes = _shape_in_place(layer, logits, xp)
         where = order[np.searchsorted(ordered, start) : np.searchsorted(ordered, stop)]
         yield _Words(xp, logits, slopes, (where, stack.tokens[where] - start))
@@ -200,59 +214,80 @@ def _chunks(layer: OutputLayer, stack: Stack, chunk: int, *, keep: bool = False)
 class _OnlineSoftmax:
     """Normalisers of all positions from one pass over the vocabulary, leaving each position's own token aside."""
 
-    def __init__(self, layer: OutputLayer, stack: Stack) -> None:
+    def __init__(self, layer: OutputLayer, stack: Stack, chunk: int) -> None:
         xp, self.stack = stack.xp, stack
         own_rows = xp.astype(detached(layer.weights[stack.array(stack.tokens)]), stack.hidden.dtype, copy=False)
-        own = xp.sum(stack.hidden * own_rows, axis=-1)
+        own = xp.sum(stack.hidden * own_rows, axis=-1) * _inner_scale(layer)
         slopes = _shape_in_place(layer, own, xp)
         self.own = xp.astype(own, xp.float64)
         ones = xp.ones_like(self.own)
         self.own_slope = ones if slopes is None else ones * slopes
-        self.highest = self.own  # so far; the own token counts from the start
         self.others = xp.zeros_like(self.own)
+        self.shifted = _largest_logit(layer, stack, chunk) > UNSHIFTED[stack.itemsize]
+        # What exponentials are relative to: the highest logit so far, the own token's from the start; or nothing.
+        self.base = self.own if self.shifted else self.others
 
-    def advance(self, words: _Words) -> Array:
-        """Turns logits into exponentials relative to the highest so far, own tokens to zero; returns the shrinkage."""
-        xp = self.stack.xp
+    def advance(self, words: _Words) -> Array | None:
+        """Turns logits into exponentials relative to the base, own tokens to zero.
+
+        Returns what earlier exponentials shrink by as the base rises, None where it does not.
+        """
+        xp, shrink = self.stack.xp, None
         where, column = (self.stack.array(index) for index in words.own)
         words.logits[where, column] = -xp.inf
-        highest = xp.maximum(self.highest, xp.astype(xp.max(words.logits, axis=1), xp.float64))
-        shrink = xp.exp(self.highest - highest)
-        words.subtract(highest)
-        self.others = self.others * shrink + xp.sum(words.logits, axis=1, dtype=xp.float64)
-        self.highest = highest
+        if self.shifted:
+            base = xp.maximum(self.base, xp.astype(xp.max(words.logits, axis=1), xp.float64))
+            if bool(xp.any(base > self.base)):
+                shrink = xp.exp2(self.base - base)
+                self.base, self.others = base, self.others * shrink
+        words.exponentiate(self.base if self.shifted else None)
+        self.others = self.others + xp.sum(words.logits, axis=1, dtype=xp.float64)
         return shrink
 
     @property
     def log_normaliser(self) -> Array:
         xp = self.stack.xp
-        return self.highest + xp.log(self.others + xp.exp(self.own - self.highest))
+        return self.base + xp.log2(self.others + xp.exp2(self.own - self.base))
 
     @property
     def own_logprobs(self) -> Array:
-        return self.own - self.log_normaliser
+        """In nats."""
+        return (self.own - self.log_normaliser) / BITS
 
     @property
     def rest(self) -> Array:
         """1 - p of each position's own token."""
-        return self.others / (self.others + self.stack.xp.exp(self.own - self.highest))
+        return self.others / (self.others + self.stack.xp.exp2(self.own - self.base))
 
 
-def _shape_in_place(layer: OutputLayer, raw: Array, xp: Any) -> Array | None:
-    """Turns U h into logits; returns their slopes, None where all are one."""
+def _largest_logit(layer: OutputLayer, stack: Stack, chunk: int) -> float:
+    """No logit is further from zero, in bits: the cap, or the longest hidden state times the longest row."""
+    if layer.soft_cap is not None:
+        return layer.soft_cap * BITS
+    xp, longest = stack.xp, 0.0
+    for start in range(0, layer.weights.shape[0], chunk):
+        rows = xp.astype(detached(layer.weights[start : start + chunk]), stack.hidden.dtype, copy=False)
+        longest = max(longest, float(xp.max(xp.sum(rows * rows, axis=1))))
+    squares = xp.sum(stack.hidden * stack.hidden, axis=1)
+    return abs(_inner_scale(layer)) * math.sqrt(longest * (float(xp.max(squares)) if len(squares) else 0.0))
+
+
+def _inner_scale(layer: OutputLayer) -> float:
+    """What multiplies U h: before the cap if there is one, else to give logits in bits."""
+    return layer.scale * BITS if layer.soft_cap is None else layer.scale / layer.soft_cap
+
+
+def _shape_in_place(layer: OutputLayer, scaled: Array, xp: Any) -> Array | None:
+    """Turns U h times the inner scale into logits in bits; returns their slopes d, None where all are one."""
     if layer.soft_cap is None:
-        if layer.scale == 1.0:
-            return None
-        raw *= layer.scale
-        return xp.full_like(raw, layer.scale)
-    raw *= layer.scale / layer.soft_cap
-    xp.tanh(raw, out=raw)
-    slopes = layer.scale * (1 - raw * raw)
-    raw *= layer.soft_cap
+        return None if layer.scale == 1.0 else xp.full_like(scaled, layer.scale)
+    xp.tanh(scaled, out=scaled)
+    slopes = layer.scale * (1 - scaled * scaled)
+    scaled *= layer.soft_cap * BITS
     return slopes
 
 
 def _slope(layer: OutputLayer, logits: Array) -> Array | float:
     if layer.soft_cap is None:
         return layer.scale
-    return layer.scale * (1 - (logits / layer.soft_cap) ** 2)
+    return layer.scale * (1 - (logits / (layer.soft_cap * BITS)) ** 2)
