@@ -93,11 +93,9 @@ def generative_changes_cross_entropy(
     memory: int = 2**30,
 ) -> Prediction:
     """P(Yes) after a step on -[ln P(Yes|chosen) + ln P(No|rejected)] / 2; states are the verification prompt's last."""
-    targets = [*_single_tokens(chosen, yes), *_single_tokens(rejected, no)]
-    sums = overlap_sums(layer, _single_tokens(evaluated, yes), targets, memory=memory)
-    xp, pairs = array_namespace(sums.values), len(chosen)
-    read_off = xp.exp(sums.evaluated_logprobs)[:, None]
-    return Prediction(step_size / 2 * read_off * (sums.values[:, :pairs] + sums.values[:, pairs:]), sums.plan)
+    sums = _verification_sums(layer, evaluated, chosen, rejected, read=yes, trained=(yes, no), memory=memory)
+    toward_yes, toward_no = _halves(sums.values)
+    return Prediction(step_size / 2 * _read_off(sums) * (toward_yes + toward_no), sums.plan)
 
 
 def generative_changes_bradley_terry(
@@ -111,14 +109,12 @@ def generative_changes_bradley_terry(
     memory: int = 2**30,
 ) -> Prediction:
     """P(Yes) after a step on -ln sigma(P(Yes|chosen) - P(Yes|rejected))."""
-    targets = [*_single_tokens(chosen, yes), *_single_tokens(rejected, yes)]
-    sums = overlap_sums(layer, _single_tokens(evaluated, yes), targets, memory=memory)
-    xp, pairs = array_namespace(sums.values), len(chosen)
-    read_off = xp.exp(sums.evaluated_logprobs)[:, None]
-    trained_yes = xp.exp(sums.trained_logprobs)
-    weighted = sums.values * trained_yes
-    losing = _sigmoid(trained_yes[pairs:] - trained_yes[:pairs], xp)
-    return Prediction(step_size * losing * read_off * (weighted[:, :pairs] - weighted[:, pairs:]), sums.plan)
+    sums = _verification_sums(layer, evaluated, chosen, rejected, read=yes, trained=(yes, yes), memory=memory)
+    xp = array_namespace(sums.values)
+    up, down = _halves(sums.values)
+    chosen_yes, rejected_yes = _halves(xp.exp(sums.trained_logprobs))
+    losing = _sigmoid(rejected_yes - chosen_yes, xp)
+    return Prediction(step_size * losing * _read_off(sums) * (chosen_yes * up - rejected_yes * down), sums.plan)
 
 
 def token_influences(
@@ -149,10 +145,34 @@ def _losing(sums: OverlapSums, reference_log_ratios: Float[Array, " pairs"], bet
     return _sigmoid(-beta * (sums.trained_logprobs - reference), xp)
 
 
-def _single_tokens(hidden: Float[Array, "responses dim"], token: int) -> list[Response]:
-    """Each hidden state as a response of one token: a verification prompt answered in one word."""
-    tokens = np.array([token])
-    return [Response(hidden[i : i + 1], tokens) for i in range(hidden.shape[0])]
+def _verification_sums(
+    layer: OutputLayer,
+    evaluated: Float[Array, "evaluated dim"],
+    chosen: Float[Array, "pairs dim"],
+    rejected: Float[Array, "pairs dim"],
+    *,
+    read: int,
+    trained: tuple[int, int],
+    memory: int,
+) -> OverlapSums:
+    """Overlaps of the word read at each evaluated prompt with those trained at the chosen and at the rejected ones."""
+
+    def answered(hidden: Float[Array, "prompts dim"], token: int) -> list[Response]:
+        return [Response(hidden[i : i + 1], np.array([token])) for i in range(hidden.shape[0])]
+
+    targets = answered(chosen, trained[0]) + answered(rejected, trained[1])
+    return overlap_sums(layer, answered(evaluated, read), targets, memory=memory)
+
+
+def _halves(values: Float[Array, "..."]) -> tuple[Array, Array]:
+    """Of the chosen prompts and of the rejected ones: the two halves of the last axis."""
+    pairs = values.shape[-1] // 2
+    return values[..., :pairs], values[..., pairs:]
+
+
+def _read_off(sums: OverlapSums) -> Float[Array, "evaluated 1"]:
+    """P of the word that is read, since dP = P d ln P."""
+    return array_namespace(sums.values).exp(sums.evaluated_logprobs)[:, None]
 
 
 def _sigmoid(values: Float[Array, "..."], xp) -> Float[Array, "..."]:
