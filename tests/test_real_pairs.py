@@ -95,10 +95,12 @@ def test_every_kind_trains_and_scores_on_human_preferences(kind, small_model, re
         assert line in printed
     model = tmp_path / "run" / "model"
     scored = run_scoring(ScoreRequest(model=str(model), pairs=(file,), output=tmp_path / "scores", **shared))
+    overlap = scored["harmless-base_test"].pop("overlap")  # the model knows its training pairs: these
+    assert overlap["pair"] == overlap["any"] == scored["harmless-base_test"]["n"]
     assert scored == trained
     names = ("run", "scores")
     rows = [read_rows(tmp_path / name / "scores" / "harmless-base_test.jsonl") for name in names]
-    assert rows[0] == rows[1]
+    assert rows[0] == [{key: value for key, value in row.items() if key != "shared"} for row in rows[1]]
     audits = [read_json(tmp_path / name / "provenance.json")["audits"]["harmless-base_test"] for name in names]
     assert scored["harmless-base_test"]["n"] == audits[0]["kept"] == len(rows[0]) > 300
     assert audits[0]["token_hash"] == audits[1]["token_hash"]
