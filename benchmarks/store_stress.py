@@ -1,0 +1,208 @@
+"""The stored results of the stress suite: on models whose truth is known, and on real pairs.
+
+    python benchmarks/store_stress.py rung1 [FOLDER]    the synonym language: two to four minutes
+    python benchmarks/store_stress.py rung2 [FOLDER]    the Persona questions: needs $REWARDGAP_DATA, about as long
+    python benchmarks/store_stress.py real [FOLDER]     the default suite on 500 real pairs; the GPT-4.1 rewrites
+
+The last one pretrains a small language model on local text, trains an explicit and an implicit reward model on
+UltraFeedback pairs, and runs `rewardgap stress` on both; it needs $REWARDGAP_DATA, and half an hour on two cores.
+
+Expected of both rungs, written before the first run, in every cluster: the interval of (change of the explicit model's
+accuracy) - (change of the implicit one's) lies above zero, and that of two explicit models trained alike but for their
+seed lies within +-0.05; the explicit ones are robust, the implicit one is token-sensitive.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import rewardgap
+from figures.redraw import STORED
+from llm_experiments.encoding import EncodedPair, encode_pairs
+from llm_experiments.models import load_reward_model
+from llm_experiments.pairs import Pair, load_pairs
+from llm_experiments.settings import EncodingSettings, TrainSettings
+from llm_experiments.splits import near_key
+from llm_experiments.stress.scorers import ModelScorer
+from llm_experiments.stress.shifts import Shift
+from llm_experiments.stress.suite import stress_scorers
+from llm_experiments.tasks import language_study, persona_study, real_pairs, ultrafeedback_study
+from llm_experiments.tasks.language import Language
+from llm_experiments.tasks.language_study import load_base
+from llm_experiments.tasks.persona import EVALUATED, read_personas, sample_prompts, training_pairs
+from llm_experiments.tasks.stress_ladder import language_shifts, persona_pairs, persona_shifts
+from llm_experiments.training import train_reward_model
+from simulations.results import Row, provenance, read_json, write_json, write_rows
+
+PLACE = STORED / "stress"
+PLAIN = EncodingSettings(terminator="strip", max_length=0)
+CLUSTERS = {1: 6, 2: 6}
+REWRITES = ("paraphrase", "french", "spanish")
+LENGTH = 1536  # tokens; no pair of the three sets is longer in a vocabulary of 4096
+LANGUAGE_MODEL = replace(real_pairs.PRETRAIN, max_positions=LENGTH)
+TRAINING = {
+    "learning_rate": 1e-3,
+    "num_train_epochs": 2,
+    "per_device_train_batch_size": 16,
+    "lr_scheduler_type": "linear",
+    "max_grad_norm": 1.0,
+}
+ALIKE = 1000  # added to the training seed of the second explicit model
+
+
+def rung_1(folder: Path) -> None:
+    plan = language_study.plan()
+    base = "mistral-untied-independent-0"
+    language_study.make_base(folder / base, plan.bases[base])
+    policy, tokenizer = load_base(str(folder / base / "model"))
+    rows = []
+    for cluster in range(CLUSTERS[1]):
+        language = Language(**plan.bases[base]["language"])
+        split = language.split(cluster, 0)
+        pairs = language.pairs(split, "statement", language_study.N_TRAIN, cluster)
+        shifts = language_shifts(split, pairs["seen_forms"], folder / f"{cluster}", seed=cluster)
+        train = encode_pairs(pairs["train"], tokenizer, PLAIN)[0]
+        rates = language_study.LEARNING_RATES["all"]
+        given = (policy, tokenizer, train, language_study.TRAIN, rates, language_study.BETA)
+        rows += _cluster(1, cluster, given, pairs["seen_forms"], shifts, folder / f"{cluster}")
+    store("rung1", rows)
+
+
+def rung_2(folder: Path) -> None:
+    persona = data_folder() / "persona"
+    plan = persona_study.plan(persona)
+    base = "mistral-all_words"
+    persona_study.make_base(folder / base, plan.bases[base], data=persona)
+    policy, tokenizer = load_base(str(folder / base / "model"))
+    questions = read_personas(persona)[EVALUATED]
+    rows = []
+    for cluster in range(CLUSTERS[2]):
+        sizes = (persona_study.N_TRAIN, persona_study.N_TEST)
+        train, test = sample_prompts(questions, "constant", *sizes, cluster)
+        pairs = encode_pairs(training_pairs(train, cluster), tokenizer, PLAIN)[0]
+        shifts = persona_shifts(test, folder / f"{cluster}")
+        given = (policy, tokenizer, pairs, persona_study.TRAIN, persona_study.LEARNING_RATES, persona_study.BETA)
+        rows += _cluster(2, cluster, given, persona_pairs(test), shifts, folder / f"{cluster}")
+    store("rung2", rows)
+
+
+def _cluster(
+    rung: int, cluster: int, given: Sequence[Any], pairs: Sequence[Pair], shifts: Sequence[Shift], folder: Path
+) -> list[Row]:
+    start = time.perf_counter()
+    asked = {"explicit": ("explicit", 0), "explicit_again": ("explicit", ALIKE), "implicit": ("implicit", 0)}
+    scorers = {name: _scorer(kind, cluster + more, *given) for name, (kind, more) in asked.items()}
+    summary = stress_scorers(pairs, shifts, scorers, folder / "stress")
+    about = {"rung": rung, "cluster": cluster}
+    verdicts = {row["name"]: row for row in summary["models"]}
+    kept = ("n_changed", "n_prompts", "accuracy_before", "accuracy_after", "difference", "p_holm", "flip_rate", "falls")
+    rows = [
+        about
+        | {"model": row["model"], "shift": row["name"], "verdict": verdicts[row["model"]]["verdict"]}
+        | {name: row[name] for name in kept}
+        for row in summary["table"]
+    ]
+    kept = ("model_a", "model_b", "n_changed", "difference", "p_holm")
+    rows += [about | {"shift": row["name"]} | {name: row[name] for name in kept} for row in summary["comparisons"]]
+    return [*rows, about | {"seconds": round(time.perf_counter() - start, 1)}]
+
+
+def _scorer(
+    kind: Any,
+    seed: int,
+    policy: Any,
+    tokenizer: Any,
+    train: Sequence[EncodedPair],
+    settings: TrainSettings,
+    rates: dict[str, float],
+    beta: float,
+) -> ModelScorer:
+    chosen = TrainSettings(**{**settings.__dict__, "seed": seed, "learning_rate": rates[kind]})
+    model = load_reward_model(policy, kind, beta=beta, device="cpu", seed=seed)
+    train_reward_model(model, train, chosen)
+    return ModelScorer(model, tokenizer, PLAIN, batch_size=128)
+
+
+def real(folder: Path) -> None:
+    """500 pairs of UltraFeedback, LLMBar and HH-RLHF under the default suite; the 200 of UltraFeedback's test set under
+    it and its paraphrase, French and Spanish."""
+    data = data_folder()
+    test = data / "razin2025" / "ultrafeedback_test.jsonl"
+    hh = data / "hh_rlhf" / "harmless-base_test.jsonl.gz"
+    models = real_models(folder, data, test)
+    llmbar = [pair for file in sorted((data / "llmbar").glob("*.json")) for pair in load_pairs(file)]
+    write_pairs(folder / "llmbar.jsonl", llmbar)
+    rewrites = [data / "razin2025" / f"ultrafeedback_{name}_test.jsonl" for name in REWRITES]
+    train = ["--train_pairs", folder / "train.jsonl", "--max_length", LENGTH, "--bad_pairs", "drop"]
+    runs = {
+        "default": ["--pairs", test, folder / "llmbar.jsonl", hh, "--limit", 500],
+        "rewrites": ["--pairs", test, "--rewrites", *rewrites],
+    }
+    for name, words in runs.items():
+        start = time.perf_counter()
+        command("stress", "--model", *models, *words, *train, "--output", folder / name)
+        seconds = time.perf_counter() - start
+        summary = read_json(folder / name / "summary.json")
+        for model in summary["models"]:
+            model["source"] = Path(model["source"]).name  # a folder of this machine says nothing to others
+        summary["notes"] = [note for note in summary["notes"] if "reference:" not in note]
+        write_json(PLACE / f"{name}.json", rounded(summary | {"seconds": seconds}))
+    write_json(PLACE / "real_provenance.json", provenance(language_model=asdict(LANGUAGE_MODEL), training=TRAINING))
+
+
+def real_models(folder: Path, data: Path, test: Path) -> list[Path]:
+    """An explicit and an implicit model of UltraFeedback's training pairs, of prompts that are not in the test set."""
+    config = ultrafeedback_study.plan(data).bases["mistral-ultrafeedback"]
+    real_pairs.make_base(folder / "lm", config | {"settings": asdict(LANGUAGE_MODEL)}, data=data)
+    tested = {near_key(pair.prompt) for pair in load_pairs(test)}
+    pairs = real_pairs.read_pairs(data, ultrafeedback_study.TRAIN)
+    write_pairs(folder / "train.jsonl", [pair for pair in pairs if near_key(pair.prompt) not in tested])
+    for kind in ("explicit", "implicit"):
+        words = ["--model", folder / "lm" / "model", "--pairs", folder / "train.jsonl", "--max_length", LENGTH]
+        how = [part for name, value in TRAINING.items() for part in (f"--{name}", value)]
+        command("train", "--kind", kind, *words, *how, "--output", folder / kind)
+    return [folder / "explicit", folder / "implicit"]
+
+
+def command(*words: Any) -> None:
+    if rewardgap.main([str(word) for word in words]):
+        raise SystemExit(f"rewardgap {' '.join(map(str, words))} failed")
+
+
+def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
+    subset = [pair.subset or pair.id.split("/")[0] for pair in pairs]
+    rows = [{"id": p.id, "subset": s, "prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected}
+            for p, s in zip(pairs, subset, strict=True)]  # fmt: skip
+    write_rows(path, rows)
+
+
+def data_folder() -> Path:
+    if not os.environ.get("REWARDGAP_DATA"):
+        raise SystemExit("REWARDGAP_DATA is not set; it names the folder of real files (README, Real data)")
+    return Path(os.environ["REWARDGAP_DATA"]).resolve()
+
+
+def store(name: str, rows: list[Row]) -> None:
+    """Rows with six digits, and where they come from."""
+    write_rows(PLACE / f"{name}.jsonl", rounded(rows))
+    write_json(PLACE / f"{name}_provenance.json", provenance(seconds=sum(row.get("seconds", 0) for row in rows)))
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: rounded(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    what, *place = sys.argv[1:] or ["help"]
+    commands = {"rung1": rung_1, "rung2": rung_2, "real": real}
+    if what not in commands:
+        raise SystemExit(__doc__)
+    commands[what](Path(place[0] if place else f"runs/store_stress/{what}"))
