@@ -344,11 +344,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno is None:  # raised by a library, not by the system: a defect, which needs its traceback
             raise
         return _fail(f"{error.filename or 'the system'}: {(error.strerror or str(error)).lower()}")
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, recognised without importing torch
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
             raise
         return _fail("the device is out of memory; try a smaller batch size, --dtype bfloat16 or another --device")
     return 3 if answer.refuted else 0
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """torch has a class of its own for a GPU, and plain words for a CPU; recognised without importing torch."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
 
 
 def _part(command: Command, settings: type) -> Any:

@@ -51,8 +51,9 @@ def form_of(source: str | Path) -> Form | None:
     path = stored_file(source, "config.json")
     if path is None:
         return None
-    names = read_json(path).get("architectures") or ()
-    if any("ForSequenceClassification" in name for name in names):
+    config = read_json(path)
+    names = config.get("architectures") if isinstance(config, dict) else None
+    if any("ForSequenceClassification" in str(name) for name in (names if isinstance(names, list) else ())):
         return "classifier"
     return "value_head" if any(name.startswith(VALUE_HEADS) for name in tensor_names(source)) else "policy"
 
@@ -60,11 +61,12 @@ def form_of(source: str | Path) -> Form | None:
 def trained_from(source: str | Path) -> tuple[str, str] | None:
     """The model that a policy was trained from, and where that is said: its model card."""
     from huggingface_hub import metadata_load
+    from yaml import YAMLError
 
     card = stored_file(source, "README.md")
     try:
         base = (metadata_load(card) or {}).get("base_model") if card else None
-    except ValueError:
+    except (ValueError, AttributeError, YAMLError):
         return None
     base = base[0] if isinstance(base, list) and base else base
     return (base, "base_model in its README.md") if isinstance(base, str) else None

@@ -126,14 +126,20 @@ def run_in_folder(command: str, request: Any, work: Callable[[Any, Path], Metric
     config = {"command": command, **{k: v for k, v in asdict(request).items() if k not in LATER}}
     with first_process_first():
         first = not (output / "config.json").exists()
-        finished = open_run(output, config)
-        check_contents(output, request)
+        finished = open_run(output, config)  # what it refuses is somebody else's, and must not be cleared away
+        mine = first and is_main_process()
+        try:
+            check_contents(output, request)
+        except UserError:
+            if mine:
+                shutil.rmtree(output, ignore_errors=True)
+            raise
     if finished:
         return read_json(output / "metrics.json")
     try:
         work(request, output)
     except UserError as error:
-        if first and is_main_process() and not _worth_keeping(output):
+        if mine and not _worth_keeping(output):
             shutil.rmtree(output, ignore_errors=True)
         if not is_main_process():  # silent otherwise
             print(f"error: {error} (process {rank()})", file=sys.__stderr__)

@@ -27,7 +27,7 @@ class Ranked(NamedTuple):
 
 
 def is_gsm8k(row: Mapping[str, Any]) -> bool:
-    return "question" in row and len(_solutions(row)) > 1
+    return isinstance(row.get("question"), str) and len(_solutions(row)) > 1
 
 
 def gsm8k_pairs(row: Mapping[str, Any], place: str) -> Iterator[Ranked]:
@@ -46,7 +46,12 @@ def gsm8k_pairs(row: Mapping[str, Any], place: str) -> Iterator[Ranked]:
 
 
 def is_xstest(row: Mapping[str, Any]) -> bool:
-    return "completions" in row and "type" in row
+    """Texts all the way down; anything else is a pair's own business."""
+    answers = row.get("completions")
+    if not isinstance(answers, dict) or not all(isinstance(row.get(key), str) for key in ("type", "prompt")):
+        return False
+    keys = ("completion", "final_label")
+    return all(isinstance(one, dict) and all(isinstance(one.get(key), str) for key in keys) for one in answers.values())
 
 
 def xstest_pairs(row: Mapping[str, Any], place: str) -> Iterator[Ranked]:

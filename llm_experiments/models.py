@@ -27,6 +27,8 @@ from llm_experiments.answers import answer_tokens as answer_tokens
 from llm_experiments.batches import Batch
 from llm_experiments.foreign import form_of, load_explicit, trained_from, with_adapter
 from llm_experiments.logprobs import LogitRule, check_logits, last_logits, token_log_probabilities
+from llm_experiments.manifest import MANIFEST as MANIFEST
+from llm_experiments.manifest import read_manifest as read_manifest
 from llm_experiments.pooling import last_attended, pool
 from llm_experiments.reference_cache import ReferenceCache
 from llm_experiments.settings import Pooling
@@ -34,6 +36,7 @@ from llm_experiments.shared import SharedPrompts
 from llm_experiments.weights import (
     DTYPES,
     adapter_base,
+    check_runs,
     check_same_tokens,
     find_device,
     first_line,
@@ -45,10 +48,9 @@ from llm_experiments.weights import LOAD_ERRORS as LOAD_ERRORS
 from llm_experiments.weights import foreign_code as foreign_code
 from llm_experiments.weights import load_tokenizer as load_tokenizer
 from llm_experiments.weights import quiet_transformers as quiet_transformers
-from simulations.results import UserError, read_json
+from simulations.results import UserError
 from theory.rewards import KINDS, Kind, explicit_reward, generative_reward, implicit_reward
 
-MANIFEST = "rewardgap.json"
 HEAD_FILE = "head.safetensors"  # the explicit head, float32, beside whatever else holds it
 DEFAULT_BETA = 0.1
 FOREIGN_BETA = 1.0  # of a policy that does not say what it was trained with: it changes no ranking
@@ -276,17 +278,6 @@ def _stated_beta(config: Any) -> float:
     return float(beta) if isinstance(beta, int | float) and 0 < beta < math.inf else 0.0
 
 
-def read_manifest(source: Any) -> dict[str, Any]:
-    """What this project wrote beside a model it saved; empty for any other model."""
-    path = stored_file(source, MANIFEST) if isinstance(source, str | Path) else None
-    if path is None:
-        return {}
-    manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("kind") not in KINDS:
-        raise UserError(f"{path}: does not say which kind of reward model this is; the save is damaged, train again")
-    return manifest
-
-
 def kind_of(source: str) -> Kind | None:
     """The kind that a model says it is, itself or by having a reward head; None for a plain language model."""
     if manifest := read_manifest(source):
@@ -322,8 +313,11 @@ def load_head(source: str | Path) -> Float[torch.Tensor, "1 dim"]:
     """
     path = stored_file(source, HEAD_FILE)
     try:
-        return load_file(str(path or Path(source) / HEAD_FILE))["weight"]
-    except (OSError, KeyError, SafetensorError) as error:
+        weight = load_file(str(path or Path(source) / HEAD_FILE))["weight"]
+        if weight.ndim != 2 or len(weight) != 1 or not weight.is_floating_point():
+            raise ValueError(f"a {weight.dtype} of shape {tuple(weight.shape)} is no head")
+        return weight
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise UserError(
             f"{path or Path(source) / HEAD_FILE}: the head cannot be read ({first_line(error)}); train again, or find "
             "the file"
@@ -350,12 +344,19 @@ def _load_policy(source: Any, kind: Kind, manifest: dict[str, Any], dtype: str, 
     else:
         policy = load_weights(base or source, "AutoModel" if kind == "explicit" else "AutoModelForCausalLM", dtype)
     adapter = with_adapter(policy, source) if base else None
+    check_runs(policy, _name(policy))
     if kind != "explicit":
         check_logits(policy, _name(policy))
         return _Loaded(policy, adapter=adapter)
     head = new_head(policy.config, seed, dtype)
     if manifest:
-        head.weight.data = load_head(source).to(head.weight)
+        weight = load_head(source)
+        if weight.shape != head.weight.shape:
+            raise UserError(
+                f"{source}/{HEAD_FILE}: is a head for {weight.shape[1]} numbers, the model has {head.in_features}; "
+                "do the files belong together?"
+            )
+        head.weight.data = weight.to(head.weight)
     return _Loaded(policy, head, adapter=adapter)
 
 

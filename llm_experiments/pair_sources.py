@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simulations.results import UserError
+from simulations.results import UserError, json_fault
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -100,19 +100,20 @@ def _from_jsonl(path: Path, text: str) -> Iterator[Record]:
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            reason = getattr(error, "msg", "nested too deeply")
-            raise UserError(f"{path}:{number}: not valid JSON ({reason}); each line must be one JSON object") from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{path}:{number}: not valid JSON ({json_fault(error)}); each line must be one JSON object"
+            ) from None
         yield Record(f"{path}:{number}", number, _object(row, f"{path}:{number}"))
 
 
 def _from_json(path: Path, text: str) -> Iterator[Record]:
     try:
         rows = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        line, reason = getattr(error, "lineno", 1), getattr(error, "msg", "nested too deeply")
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
         cure = "if it holds one object a line, call it .jsonl" if text.lstrip().startswith("{") else "repair the file"
-        raise UserError(f"{path}:{line}: not valid JSON ({reason}); {cure}") from None
+        raise UserError(f"{path}:{line}: not valid JSON ({json_fault(error)}); {cure}") from None
     if not isinstance(rows, list):
         raise UserError(f"{path}: expected a list of objects, found {_type(rows)}; put the pairs in a list")
     for number, row in enumerate(rows, start=1):
@@ -140,7 +141,7 @@ def _cell(value: str) -> Any:
         return value
     try:
         return json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return value
 
 
@@ -150,7 +151,7 @@ def _from_parquet(path: Path) -> Iterator[Record]:
 
     try:
         rows = parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # ValueError: text that is not UTF-8
         raise UserError(f"{path}: not a readable Parquet file ({_first_line(error)})") from None
     return _numbered(str(path), rows)
 
@@ -165,9 +166,12 @@ def _from_folder(path: Path, split: str) -> Iterator[Record]:
             data = datasets.load_from_disk(str(path))
         else:
             data = datasets.load_dataset(str(path))
+        rows = list(_split(data, split, str(path)))
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{path}: not a folder that `datasets` can read ({_first_line(error)})") from None
-    return _numbered(str(path), _split(data, split, str(path)))
+    return _numbered(str(path), rows)
 
 
 def _from_completions(folder: Path, files: list[Path]) -> Iterator[Record]:

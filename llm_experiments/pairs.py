@@ -166,7 +166,9 @@ def _text(value: Any, key: str, place: str) -> Text:
         if not isinstance(message, dict):
             raise UserError(f'{place}: "{key}": message {number} should be an object, found {_type(message)}')
         if "role" not in message and "from" in message:  # ShareGPT's names
-            message = {"role": _SHAREGPT.get(message["from"], message["from"]), "content": message.get("value")}
+            speaker = message["from"]
+            role = _SHAREGPT.get(speaker, speaker) if isinstance(speaker, str) else speaker
+            message = {"role": role, "content": message.get("value")}
         for part in ("role", "content"):
             if not isinstance(message.get(part), str):
                 raise UserError(

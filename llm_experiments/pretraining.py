@@ -17,6 +17,7 @@ import json
 import math
 import shutil
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -50,7 +51,7 @@ def read_documents(paths: Sequence[Path]) -> list[str]:
             raise UserError(f"{path}: no such file; --text takes plain text files") from None
         except IsADirectoryError:
             raise UserError(f"{path}: is a folder; --text takes plain text files") from None
-        except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError) as error:
             raise UserError(f"{path}: not UTF-8 text ({error}); convert it first") from None
         paragraph: list[str] = []
         for line in [*text.split("\n"), ""]:

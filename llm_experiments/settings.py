@@ -29,7 +29,8 @@ AT_LEAST = {
     **dict.fromkeys(("lora_dropout", "eval_fraction"), 0),
     "max_steps": -1,
 }
-ABOVE_ZERO = ("num_train_epochs",)
+ABOVE_ZERO = ("num_train_epochs", "step")
+LARGEST = 2**31 - 1  # of whole numbers: what libraries below hold them in
 AT_MOST = {"seed": 2**32 - 1, "lora_dropout": 1, "eval_fraction": 0.9, "fail_under": 1}  # the seed's is numpy's
 
 
@@ -47,9 +48,14 @@ class _Checked:
 
 def _check_range(name: str, value: Any) -> None:
     """Raises UserError where a number is not finite or outside of what its name allows."""
+    if isinstance(value, tuple):
+        for item in value:
+            _check_range(name, item)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     least, most = AT_LEAST.get(name), AT_MOST.get(name)
+    if isinstance(value, int) and abs(value) > (most or LARGEST):
+        raise UserError(f"--{name} must be at most {most or LARGEST} in size, got {str(value)[:30]}")
     if not math.isfinite(value):
         raise UserError(f"--{name} must be a finite number, got {value}")
     if name in ABOVE_ZERO and value <= 0:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from simulations.results import UserError, read_json
 
-# Whatever is wrong with a folder, transformers has another exception for it
-LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, StrictDataclassError)
+# Whatever is wrong with a folder, transformers has another exception for it, down to ZeroDivisionError
+LOAD_ERRORS = (Exception,)
+MOST_LAYERS = 2000
 ADAPTER_CONFIG = "adapter_config.json"
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
 
@@ -38,6 +38,7 @@ def load_weights(source: Any, loader: str, dtype: str, *, new: tuple[str, ...] =
             config = transformers.AutoConfig.from_pretrained(str(source), trust_remote_code=False)
             if dtype == "float16" and "gemma" in config.model_type:
                 raise UserError(f"{source}: Gemma overflows in float16; use --dtype bfloat16 or float32")
+            check_size(config, source)
             cls = getattr(transformers, loader)
             model, report = cls.from_pretrained(
                 str(source),
@@ -47,6 +48,8 @@ def load_weights(source: Any, loader: str, dtype: str, *, new: tuple[str, ...] =
                 trust_remote_code=False,
                 **options,
             )
+    except UserError:
+        raise
     except LOAD_ERRORS as error:
         if told := foreign_code(source, error):
             raise UserError(told) from None
@@ -60,6 +63,28 @@ def load_weights(source: Any, loader: str, dtype: str, *, new: tuple[str, ...] =
             "that it is taken for?"
         )
     return model
+
+
+def check_size(config: Any, source: Any) -> None:
+    """Raises UserError where a config asks for so many layers that building them would not end."""
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise UserError(f"{source}: its config.json says {layers} layers; correct num_hidden_layers")
+
+
+@torch.no_grad()
+def check_runs(model: Any, name: str) -> None:
+    """Two tokens through a model that was loaded: a config may fit the weights and still be none.
+
+    Raises:
+        UserError: the model stops.
+    """
+    try:
+        model.base_model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=model.device), use_cache=False)
+    except torch.OutOfMemoryError:
+        raise
+    except LOAD_ERRORS as error:
+        raise UserError(f"{name}: the model cannot be run ({first_line(error)}); is its config.json damaged?") from None
 
 
 def stored_file(source: str | Path, name: str) -> Path | None:
@@ -84,7 +109,11 @@ def stored_file(source: str | Path, name: str) -> Path | None:
 def adapter_config(source: Any) -> dict[str, Any]:
     """A peft folder's config; empty for anything else."""
     path = stored_file(source, ADAPTER_CONFIG) if isinstance(source, str | Path) else None
-    return read_json(path) if path else {}
+    config = read_json(path) if path else {}
+    base = config.get("base_model_name_or_path") if isinstance(config, dict) else 0
+    if not isinstance(base, str | None) or base == str(source):
+        raise UserError(f"{path}: does not say which model the adapter lies over; set base_model_name_or_path")
+    return config
 
 
 def adapter_base(source: Any) -> str:
@@ -119,8 +148,13 @@ def load_tokenizer(source: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
-    except LOAD_ERRORS as error:
+        tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
+        tokenizer(["Yes", "No"])  # settings of no kind come to light when it is used
+        return tokenizer
+    except BaseException as error:
+        # a damaged tokenizer.json can make the Rust below panic, which is no Exception
+        if not isinstance(error, LOAD_ERRORS) and type(error).__name__ != "PanicException":
+            raise
         if told := foreign_code(source, error):
             raise UserError(told) from None
         if base := adapter_base(source):

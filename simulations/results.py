@@ -165,23 +165,39 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}); delete it and run again") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({json_fault(error)}); delete it and run again") from None
+
+
+def json_fault(error: BaseException) -> str:
+    """In a few words what was wrong with a text that is no JSON, or with the bytes that are no text."""
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text"
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number of thousands of digits"
 
 
 def read_rows(path: Path) -> list[Row]:
+    """Raises UserError where a line is no JSON object; the message names file and line."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text; delete the file and run again") from None
     rows = []
     for number, line in enumerate(lines, start=1):  # not splitlines(): U+2028 is text, not a line's end
         if not line.strip():
             continue
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{number}: not valid JSON ({error.msg}); delete the file and run again") from None
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            fault = json_fault(error)
+            raise UserError(f"{path}:{number}: not valid JSON ({fault}); delete the file and run again") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{path}:{number}: is no JSON object; delete the file and run again")
+        rows.append(row)
     return rows
 
 
@@ -197,6 +213,8 @@ def open_run(folder: Path, config: Mapping[str, Any], *, name: str = "config.jso
     path = folder / name
     if path.exists():
         found = read_json(path)
+        if not isinstance(found, dict):
+            raise UserError(f"{folder} is not empty and holds no run of ours; choose another --output")
         if found != config:
             names = [key for key in {**found, **config} if found.get(key) != config.get(key)]
             raise UserError(

@@ -20,7 +20,7 @@ from llm_experiments.models import (
     read_manifest,
 )
 from llm_experiments.settings import DoctorRequest, Pooling
-from llm_experiments.weights import adapter_config
+from llm_experiments.weights import adapter_config, check_runs, check_size
 from simulations.results import UserError
 from theory.rewards import KINDS, Kind
 
@@ -104,6 +104,7 @@ def load_subject(request: DoctorRequest) -> Subject:
             config = transformers.AutoConfig.from_pretrained(
                 adapter.get("base_model_name_or_path") or source, trust_remote_code=False
             )
+            check_size(config, source)
             classifier = _is_classifier(adapter, config) and request.kind in ("auto", "explicit")
             options = {
                 "dtype": DTYPES[request.dtype],
@@ -122,6 +123,8 @@ def load_subject(request: DoctorRequest) -> Subject:
                 if classifier and adapter:
                     options["num_labels"] = 1
                 model, loading = loader.from_pretrained(source, ignore_mismatched_sizes=True, **options)
+        except UserError:
+            raise
         except LOAD_ERRORS as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             told = foreign_code(source, error) or f"{source}: no model could be loaded ({first})"
@@ -130,6 +133,7 @@ def load_subject(request: DoctorRequest) -> Subject:
     if manifest or classifier:
         kinds = (manifest.get("kind", "explicit"),)
     model = model.to(find_device(request.device)).eval()
+    check_runs(model, source)
     stored = str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
     pooling = manifest.get("pooling") or "last"
     return Subject(model, load_tokenizer(source), classifier, kinds, _keys(loading), stored, pooling)

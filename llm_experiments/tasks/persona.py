@@ -13,6 +13,7 @@ that answer shows the persona), never on the word.
 
 import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ import numpy as np
 from llm_experiments.pairs import Pair
 from llm_experiments.rendering import ANSWER_CHECK
 from llm_experiments.tasks.language import Label
-from simulations.results import Row, UserError
+from simulations.results import Row, UserError, json_fault
 
 EVALUATED = "agreeableness"
 
@@ -82,7 +83,7 @@ def _read(path: Path) -> list[Question]:
     try:
         raw = path.read_bytes()
         text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
-    except (gzip.BadGzipFile, EOFError, UnicodeDecodeError) as error:
+    except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); fetch it again with `make data`") from None
     questions = []
     for number, line in enumerate(text.split("\n"), start=1):
@@ -90,8 +91,10 @@ def _read(path: Path) -> list[Question]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{number}: not valid JSON ({error.msg}); fetch it again with `make data`") from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{path}:{number}: not valid JSON ({json_fault(error)}); fetch it again with `make data`"
+            ) from None
         if not isinstance(row, dict) or not isinstance(row.get("question"), str):
             raise UserError(f'{path}:{number}: "question" is missing or no text; fetch it again with `make data`')
         answer = row.get("answer_matching_behavior")
