@@ -16,9 +16,15 @@ STORED = Path(__file__).with_name("data")
 
 
 def _draw(name: str, data: Path, output: Path) -> dict[Width, list[Path]]:
-    """One figure by name, in whichever process."""
+    """One figure by name, in whichever process. Raises UserError where its rows are not what it is drawn from."""
     picture = next(picture for picture in (*STORY, *SIMULATIONS, *MODELS) if picture.name == name)
-    return render(picture, load(picture, data), output)
+    try:
+        return render(picture, load(picture, data), output)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{data}: the rows of {' and '.join(picture.sources)} cannot be drawn "
+            f"({type(error).__name__}: {error}); make them again with `{picture.command}`"
+        ) from None
 
 
 def redraw(output: Path, data: Path = STORED) -> Path:
@@ -28,7 +34,7 @@ def redraw(output: Path, data: Path = STORED) -> Path:
         data: the committed small results, the folder of any `rewardgap reproduce`, or one that holds `simulate/NAME`.
 
     Raises:
-        UserError: `data` holds no rows of any figure.
+        UserError: `data` holds no rows of any figure, or rows that its figure cannot be drawn from.
     """
     pictures = (*STORY, *SIMULATIONS, *MODELS)
     found = [(picture, tables) for picture in pictures if any(tables := load(picture, data))]
