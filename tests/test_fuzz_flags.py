@@ -75,4 +75,4 @@ def test_anything_in_place_of_a_flags_value(places, data, flag):
 def test_any_words_at_all(words):
     """Nothing that could start a long run, and no help, which ends by itself."""
     words = [word for word in words if word not in ("-h", "--help", *ALONE)]
-    obeys(words, *words, "COMMAND")
+    obeys(words, *words, "COMMAND", "there is no command")
