@@ -333,6 +333,7 @@ def test_the_page_sorts_filters_opens_examples_and_prints(run: Path) -> None:
         page.emulate_media(media="print")
         assert page.evaluate(paper) == "rgb(255, 255, 255)"
         assert not page.locator("#filters").is_visible()
+        assert not page.locator(".more").first.is_visible()  # closed: printed only where a reader has opened it
         assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
 
         page.emulate_media(media="screen", color_scheme="dark")
