@@ -71,7 +71,8 @@ def write_stress(folder: Path) -> Path:
 
 
 def _page(folder: Path, summary: Row, keep: int) -> str:
-    models, table, comparisons = summary["models"], summary["table"], summary.get("comparisons") or []
+    models, comparisons = summary["models"], summary.get("comparisons") or []
+    table = side_by_side(summary["table"])
     examples, missing = worst_examples(folder, table, keep=keep) if keep else ([], [])
     style, script = ((TEMPLATES / f"stress.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     reliance = [(row.get("token_reliance") or {}).get(name) for row in table for name in ("overlap", "coefficient")]
@@ -124,6 +125,8 @@ def headline(models: Sequence[Row]) -> str:
     if len(models) == 1:
         return f"{models[0]['name']} is {models[0]['verdict']}"
     tally = {name: sum(model["verdict"] == name for model in models) for name in VERDICTS}
+    if len(set(tally.values())) == 2 and max(tally.values()) == len(models):
+        return f"{'Both' if len(models) == 2 else f'All {len(models)}'} models are {models[0]['verdict']}"
     found = [f"{count} {'is' if count == 1 else 'are'} {name}" for name, count in tally.items() if count]
     return f"Of {len(models)} models, " + _listed(found)
 
@@ -167,6 +170,12 @@ def _cells(row: Row, examples: Sequence[Row]) -> Row:
         "example": min(own, default=None),
         "more": _more(row),
     }
+
+
+def side_by_side(table: Sequence[Row]) -> list[Row]:
+    """The lines with what an edit did to one model next to what it did to the others; otherwise as they were."""
+    place = {name: number for number, name in enumerate(dict.fromkeys(row["name"] for row in table))}
+    return sorted(table, key=lambda row: place[row["name"]])
 
 
 def _more(row: Row) -> list[tuple[str, str]]:
