@@ -13,7 +13,7 @@ from typing import Any
 
 from rewardgap import main
 
-EVENTS = ("half", "rename", "step", "score")  # in the middle of a tensor file, before a rename, ...
+EVENTS = ("half", "cache", "rename", "step", "score")  # in the middle of a tensor file or of a cache's line, ...
 
 
 def server() -> ForkServerContext:
@@ -53,14 +53,11 @@ def _die() -> None:
 def _watch(event: Any) -> None:
     import llm_experiments.tensors as tensors
     import llm_experiments.training as training
+    from llm_experiments.reference_cache import ReferenceCache
     from llm_experiments.trainer import RewardTrainer
 
-    save_file, replace, score, step = (
-        tensors.save_file,
-        os.replace,
-        training.score_source,
-        RewardTrainer._get_grad_norm,
-    )
+    save_file, replace, add = tensors.save_file, os.replace, ReferenceCache.add
+    score, step = training.score_source, RewardTrainer._get_grad_norm
 
     def half(content: Any, path: Path, **options: Any) -> None:
         save_file(content, path, **options)
@@ -76,5 +73,13 @@ def _watch(event: Any) -> None:
 
         return call
 
+    def half_a_line(self: Any, values: Any) -> None:
+        before = self.path.stat().st_size if self.path.exists() else 0
+        add(self, values)
+        if event("cache"):
+            os.truncate(self.path, before + (self.path.stat().st_size - before) // 2)
+            _die()
+
+    ReferenceCache.add = half_a_line
     tensors.save_file, os.replace = half, before("rename", replace)
     training.score_source, RewardTrainer._get_grad_norm = before("score", score), before("step", step)
