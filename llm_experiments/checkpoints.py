@@ -26,7 +26,7 @@ from simulations.results import UserError, is_main_process, remove_temporaries
 
 CHECKPOINTS = "checkpoints"  # in a run's folder; removed once the trained model is there
 KEPT = 2
-RUNNING = ("_tr_loss", "_total_loss_scalar", "_globalstep_last_logged")  # Trainer's sums between two log rows
+RUNNING = ("_total_loss_scalar", "_globalstep_last_logged")  # the Trainer's, from one log row to the next
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,12 @@ def take(trainer: Any) -> Checkpoint:
                 tensors[f"optimizer/{name}/{key}"] = whole(value)
             else:
                 plain.setdefault(name, {})[key] = value
+    own = {name: torch.from_numpy(state) for name, state in _random_numbers().items()}
+    own["loss"] = trainer._tr_loss.cpu()
     for number, (chosen, rejected) in enumerate(trainer.seen):
-        tensors[f"seen/{number}/chosen"], tensors[f"seen/{number}/rejected"] = chosen, rejected
-    for rank, numbers in enumerate(gather(_random_numbers())):
-        for name, value in numbers.items():
-            tensors[f"random/{rank}/{name}"] = torch.from_numpy(value)
+        own[f"seen/{number}"] = torch.stack([chosen, rejected]).cpu()
+    for rank, some in enumerate(gather(own)):
+        tensors |= {f"process/{rank}/{name}": tensor for name, tensor in some.items()}
     said = {
         "trainer": dataclasses.asdict(trainer.state),
         "schedule": trainer.lr_scheduler.state_dict(),
@@ -163,23 +164,19 @@ def _placed(value: Any, parameter: torch.Tensor, group: dict[str, Any]) -> Any:
     return value if counter else value.to(parameter.device)
 
 
-def put_running_means(trainer: Any, found: Checkpoint) -> None:
+def put_running_means(trainer: Any, found: Checkpoint, rank: int) -> None:
     """Called after the Trainer has set them to zero."""
-    running = found.said["running"]
-    trainer._tr_loss.fill_(running["_tr_loss"])
-    trainer._total_loss_scalar = running["_total_loss_scalar"]
-    trainer._globalstep_last_logged = int(running["_globalstep_last_logged"])
+    trainer._tr_loss.copy_(found.tensors[f"process/{rank}/loss"])
+    trainer._total_loss_scalar = found.said["running"]["_total_loss_scalar"]
+    trainer._globalstep_last_logged = int(found.said["running"]["_globalstep_last_logged"])
     trainer.micro_batch = found.said["micro_batch"]
-    seen = found.part("seen")
-    device = trainer.args.device
-    trainer.seen[:] = [
-        (seen[f"{number}/chosen"].to(device), seen[f"{number}/rejected"].to(device)) for number in range(len(seen) // 2)
-    ]
+    seen = found.part(f"process/{rank}/seen")
+    trainer.seen[:] = [seen[str(number)].to(trainer.args.device).unbind() for number in range(len(seen))]
 
 
 def put_random_numbers(found: Checkpoint, rank: int) -> None:
     """Called after the resumed epoch's batches before the checkpoint have been passed over."""
-    numbers = found.part(f"random/{rank}")
+    numbers = found.part(f"process/{rank}")
     gauss = numbers["python_gauss"].tolist()
     random.setstate((3, tuple(numbers["python"].tolist()), gauss[0] if gauss else None))
     position, half_used = numbers["numpy_position"].tolist()

@@ -10,6 +10,7 @@ each of them as many are left out.
 
 import json
 import math
+import os
 import signal
 import sys
 import tempfile
@@ -99,7 +100,6 @@ class RewardTrainer(Trainer):
         self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []  # rewards since the last row of the log
         self._window: list[list[int]] = []  # pairs of the micro-batches since the last optimiser step
         self._seen_before = 0
-        self._repeats_only = False
         self.remove_callback(PrinterCallback)  # prints to stdout, which belongs to --json
 
     def run(self) -> None:
@@ -118,21 +118,21 @@ class RewardTrainer(Trainer):
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:
         """The window's micro-batches, and how many pairs there are in all of them, on all devices."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._window, self._seen_before, self._repeats_only = [], len(self.seen), False
+        self._window, self._seen_before = [], len(self.seen)
         if batches and processes() > 1 and self.accelerator.gradient_state.end_of_dataloader:
             batches[-1] = self._without_repeats(batches[-1])
-        pairs = sum(len(batch["numbers"]) for batch in batches) - self._repeats_only
+        pairs = sum(len(batch["numbers"]) for batch in batches)
         return batches, torch.tensor(sum(gather(pairs)), device=device)
 
     def _without_repeats(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """accelerate fills up the last batches of an epoch with its first pairs. Where a process has nothing else, one
-        is kept, at weight 0: all must take the step together."""
+        is computed and counts for nothing (it has no number): all must take the step together."""
         numbers, left = batch["numbers"].tolist(), self.accelerator.gradient_state.remainder
         own = left - rank() * self.args.per_device_train_batch_size if left > 0 else len(numbers)
         if own >= len(numbers):
             return batch
-        self._repeats_only = own <= 0
-        return self.data_collator(numbers[: max(1, own)])
+        batch = self.data_collator(numbers[: max(1, own)])
+        return batch if own > 0 else batch | {"numbers": batch["numbers"][:0]}
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Forward and backward pass of one micro-batch, in smaller pieces where memory does not suffice."""
@@ -144,7 +144,7 @@ class RewardTrainer(Trainer):
             try:
                 for some in todo:
                     loss = torch.zeros((), device=self.args.device)
-                    for start in range(0, len(some), self.micro_batch):
+                    for start in range(0, max(1, len(some)), self.micro_batch):
                         piece = some[start : start + self.micro_batch]
                         batch = inputs if piece == numbers else self.data_collator(piece)
                         loss += super().training_step(model, batch, num_items_in_batch)
@@ -171,30 +171,35 @@ class RewardTrainer(Trainer):
         else:
             mean = bradley_terry_loss(PairRewards(chosen, rejected))
         if not torch.isfinite(mean):
-            bad = ~(torch.isfinite(chosen) & torch.isfinite(rejected))
-            self._stop("loss", (numbers[bad] if bad.any() else numbers).tolist(), lambda: owner(**inputs))
-        count = 0 if self._repeats_only and len(numbers) == 1 else len(numbers)
-        if count:
+            bad = ~(torch.isfinite(chosen) & torch.isfinite(rejected))[: len(numbers)]
+            # on one of several processes alone, running it again would wait for the others for ever
+            where = first_non_finite(owner, lambda: owner(**inputs)) if processes() == 1 else ""
+            self._stop("loss", (numbers[bad] if bad.any() else numbers).tolist(), where)
+        if len(numbers):
             self.seen.append((chosen.detach(), rejected.detach()))
-        window = num_items_in_batch if num_items_in_batch is not None else count
+        window = num_items_in_batch if num_items_in_batch is not None else len(numbers)
         # distributed training averages gradients over processes; the window counts the pairs of all of them
-        loss = mean * (count / window) * self.accelerator.num_processes
+        loss = mean * (len(numbers) / window) * self.accelerator.num_processes
         return (loss, output) if return_outputs else loss
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """Called before every optimiser step: weights that are not finite would never be again."""
         norm = super()._get_grad_norm(model, grad_norm)
-        if not math.isfinite(whole(norm) if isinstance(norm, torch.Tensor) else norm):
-            numbers = [number for batch in self._window for number in batch]
-            piece = self._prepare_inputs(self.data_collator(numbers[: self.micro_batch]))
-            self._stop("gradient", numbers, lambda: self.compute_loss(model, piece))
-        return norm
+        if norm is None or math.isfinite(whole(norm) if isinstance(norm, torch.Tensor) else norm):
+            return norm  # None: DeepSpeed's, before its first step
+        for batch in self._window if processes() == 1 else ():
+            for start in range(0, len(batch), self.micro_batch):
+                piece = batch[start : start + self.micro_batch]
+                inputs = self._prepare_inputs(self.data_collator(piece))
+                if where := first_non_finite_gradient(model, lambda: self.compute_loss(model, inputs)):  # noqa: B023
+                    self._stop("gradient", piece, where)
+        return self._stop("gradient", [number for batch in self._window for number in batch])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """TRL's names for rewards, means over the pairs seen since the last row."""
-        if self.seen:
-            chosen, rejected = (torch.cat(parts).cpu() for parts in zip(*self.seen, strict=True))
-            chosen, rejected = (torch.cat(parts) for parts in zip(*gather((chosen, rejected)), strict=True))
+        seen = [(chosen.cpu(), rejected.cpu()) for chosen, rejected in self.seen]
+        if seen := [rewards for process in gather(seen) for rewards in process]:
+            chosen, rejected = (torch.cat(parts) for parts in zip(*seen, strict=True))
             margin = chosen - rejected
             logs["rewards/chosen"], logs["rewards/rejected"] = float(chosen.mean()), float(rejected.mean())
             logs["rewards/margins"] = float(margin.mean())
@@ -218,15 +223,11 @@ class RewardTrainer(Trainer):
             put_weights_and_optimizer(self, self.found)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        put_running_means(self, self.found)
+        put_running_means(self, self.found, rank())
         put_random_numbers(self.found, rank())
         self.found = None  # as large as the weights and their moments
 
-    def _stop(self, what: str, numbers: Sequence[int], again: Callable[[], Any]) -> NoReturn:
-        where = ""
-        if processes() == 1:  # running it again on one process alone would wait for the others for ever
-            search = first_non_finite if what == "loss" else first_non_finite_gradient
-            where = search(self.accelerator.unwrap_model(self.model), again)
+    def _stop(self, what: str, numbers: Sequence[int], where: str = "") -> NoReturn:
         names = [self.pairs[number].id for number in numbers]
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
         raise UserError(
@@ -302,7 +303,8 @@ class Saving(TrainerCallback):
         self._handlers = {}
 
     def _ask(self, number: int, frame: Any) -> None:
-        print("stopping after this step, with a checkpoint; once more to stop at once", file=sys.stderr)
+        if rank() == 0:  # past Python's buffer, in which this may have interrupted a write
+            os.write(2, b"stopping after this step, with a checkpoint; once more to stop at once\n")
         self.interrupted = True
         self.restore_signals()
 

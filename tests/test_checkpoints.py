@@ -95,7 +95,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, cap
     assert run("implicit", settings, tmp_path)[1] == rows
 
 
-def test_a_process_that_is_asked_to_stop_keeps_what_it_has(tmp_path, capsys):
+def test_a_process_that_is_asked_to_stop_keeps_what_it_has(tmp_path, capfd):
     settings = TrainSettings(learning_rate=1e-3, max_steps=6, logging_steps=1, per_device_train_batch_size=4)
     expected, _ = run("explicit", settings)
     before = signal.getsignal(signal.SIGTERM)
@@ -107,7 +107,7 @@ def test_a_process_that_is_asked_to_stop_keeps_what_it_has(tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
         train_reward_model(start("explicit"), random_pairs(10), settings, on_log=ask, checkpoints=tmp_path)
     assert signal.getsignal(signal.SIGTERM) is before
-    assert "with a checkpoint" in capsys.readouterr().err
+    assert "with a checkpoint" in capfd.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000004.safetensors"]
     weights, _ = run("explicit", settings, tmp_path)
     assert all(torch.equal(new, old) for new, old in zip(weights, expected, strict=True))

@@ -3,6 +3,7 @@
 On CPUs, an FSDP request to accelerate silently becomes plain data-parallel, so what ran is asserted, not assumed.
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ from simulations.results import UserError
 from tests.lm import KINDS, language_model, random_pairs, tokenizer
 from tests.two_processes import PAIRS, arguments
 
+CLOCKS = ("train_runtime", "train_samples_per_second", "train_steps_per_second")
 CONFIGS = Path(llm_experiments.__file__).parent / "configs"
 
 
@@ -68,7 +70,7 @@ def scores(folder, run):
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_process_sees_its_own_pairs_and_every_pair_is_seen_once_an_epoch(kind, way, seen):
     steps = [process[f"{way}-{kind}"] for process in seen]
-    assert len(steps[0]) == len(steps[1]) == 6  # two epochs of three windows of four pairs, the last of three
+    assert len(steps[0]) == len(steps[1]) == 6  # two epochs of three windows of four pairs, the last of one
     for process in steps:
         for step in process:
             assert step["processes"] == 2
@@ -82,10 +84,9 @@ def test_each_process_sees_its_own_pairs_and_every_pair_is_seen_once_an_epoch(ki
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["parallel", "sharded"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "way"), [("explicit", "single"), *itertools.product(KINDS, ("parallel", "sharded"))])
 def test_two_processes_train_the_model_that_one_trains(kind, way, folder):
-    """Scores after six steps, and every step's loss and gradient norm."""
+    """Single: one pair at a time, two to a step. Scores after six steps, and every step's loss and gradient norm."""
     rows, values = scores(folder, f"{way}-{kind}")
     assert [row["id"] for row in rows] == [str(number) for number in range(PAIRS)]
     _, one = scores(folder, f"one-{kind}")
@@ -104,6 +105,13 @@ def test_a_sharded_run_resumes_to_the_same_bits(folder, seen):
     for name in ("scores/pairs.jsonl", "model/model.safetensors"):
         mine, theirs = (folder / run / name for run in ("resumed", "sharded-implicit"))
         assert mine.read_bytes() == theirs.read_bytes()
+    rows = [
+        [json.loads(line) for line in (folder / run / "log.jsonl").open()] for run in ("resumed", "sharded-implicit")
+    ]
+    for mine, theirs in zip(*rows, strict=True):
+        assert {k: v for k, v in mine.items() if k not in CLOCKS} == {
+            k: v for k, v in theirs.items() if k not in CLOCKS
+        }
 
 
 @pytest.mark.slow

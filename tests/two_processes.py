@@ -17,14 +17,14 @@ from llm_experiments.trainer import RewardTrainer
 from rewardgap import main
 from tests.lm import KINDS, language_model, random_pairs, tokenizer
 
-PAIRS = 11  # no multiple of anything: some pairs are repeated to make the processes' shares equal
+PAIRS = 9  # in batches of two: one process ends an epoch with one pair and a repeated one, the other with repeats alone
 SHARDED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_RESHARD_AFTER_FORWARD": "true"}
 
 
 def arguments(folder: Path, kind: str, output: str, *flags: str) -> list[str]:
     return [
         "train", "--kind", kind, "--model", str(folder / "lm"), "--pairs", str(folder / "pairs.jsonl"), "--output",
-        str(folder / output), "--num_train_epochs", "2", "--learning_rate", "1e-3", "--logging_steps", "1", "--device",
+        str(folder / output), "--num_train_epochs", "2", "--learning_rate", "1e-3", "--logging_steps", "2", "--device",
         "cpu", *flags,
     ]  # fmt: skip
 
@@ -68,6 +68,9 @@ def run(folder: Path) -> dict:
 
     RewardTrainer.training_step = watched
     batch = ("--per_device_train_batch_size", "2")
+    output = "single-explicit"
+    one = ("--per_device_train_batch_size", "1", "--gradient_accumulation_steps", "2")
+    assert main(arguments(folder, "explicit", output, *one)) == 0
     for kind in KINDS:
         output = f"parallel-{kind}"
         assert main(arguments(folder, kind, output, *batch)) == 0
