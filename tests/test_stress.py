@@ -107,7 +107,7 @@ def test_the_drop_and_its_neighbours_by_hand(summary):
 def test_holm_is_over_the_whole_table(summary):
     tested = sorted(row["p_value"] for row in summary["table"] if row["p_value"] is not None)
     first = min(row["p_holm"] for row in summary["table"] if row["p_value"] is not None)
-    assert first == pytest.approx(min(1, tested[0] * len(tested)))
+    assert 0 < first == pytest.approx(tested[0] * len(tested), rel=1e-9, abs=0)
 
 
 def test_models_are_compared_by_what_a_shift_does_to_either(summary):
@@ -153,19 +153,23 @@ def test_other_pairs_do_not_pass_for_those_of_the_folder(tmp_path):
 
 
 def test_two_edits_at_once_and_their_interaction(tmp_path):
-    """A reward that needs both edits to be fooled: alone neither does harm, together they reverse every pair."""
+    """The prompt's edit alone reverses every second pair, the responses' every fourth, together they reverse all."""
     asked = replacing({"question": "query"}, "asked", "invariance", "prompt")
     both = combined(asked, SWAPPED)
 
     def fooled(prompt, response):
-        return truth(prompt, response) * (-1 if "query" in prompt and "other-" in response else 1)
+        asked_otherwise, answered_otherwise = "query" in prompt, "other-" in response
+        number = int(prompt.split()[-1])
+        wrong = (asked_otherwise and number % 2 == 0) or (answered_otherwise and number % 4 == 1)
+        return truth(prompt, response) * (-1 if wrong or (asked_otherwise and answered_otherwise) else 1)
 
     found = stress(tmp_path, {"m": fooled}, (asked, SWAPPED, both), count=80)
     (row,) = found["grid"]
     assert (row["prompt_transformation"], row["response_transformation"]) == ("asked", "swapped")
-    assert row["drop_prompt"]["value"] == row["drop_responses"]["value"] == 0
-    assert row["drop_both"]["value"] == row["interaction"]["value"] == 1
-    assert row["interaction"]["low"] > 0.9
+    drops = [row[f"drop_{name}"]["value"] for name in ("prompt", "responses", "both")]
+    assert drops == [0.5, 0.25, 1]
+    assert row["interaction"]["value"] == 0.25
+    assert row["interaction"]["low"] > 0
     assert {line["name"] for line in found["table"]} == {asked.name, SWAPPED.name}
 
 

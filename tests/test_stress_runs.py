@@ -2,11 +2,14 @@
 
 import json
 
+import lm
 import numpy as np
 import pytest
 import stress_worlds
+import torch
 
 import rewardgap
+from llm_experiments.dynamics import Experiment, one_step_rows
 from llm_experiments.encoding import encode_pairs
 from llm_experiments.models import load_reward_model, load_tokenizer
 from llm_experiments.pairs import load_pairs
@@ -14,6 +17,7 @@ from llm_experiments.pretraining import pretrain
 from llm_experiments.scoring import score_pairs
 from llm_experiments.settings import EncodingSettings, PretrainSettings, TrainSettings
 from llm_experiments.stress import judges
+from llm_experiments.stress.reliance import Coefficient
 from llm_experiments.stress.scorers import ModelScorer
 from llm_experiments.stress.suite import stress_scorers
 from llm_experiments.tasks.language import Language
@@ -85,6 +89,22 @@ def test_scores_are_those_of_rewardgap_score_and_a_rerun_computes_only_what_is_n
     monkeypatch.setattr(judges, "load_reward_model", None)  # nothing is left to compute
     assert stress(place, "grown", *more, models=models) == 0
     assert read_json(place / "grown" / "summary.json") == grown
+
+
+@pytest.mark.parametrize("kind", ["explicit", "implicit"])
+def test_the_coefficient_foretells_a_step_from_where_training_began(kind):
+    """An implicit model is asked about its reference's first step, however far it has moved since."""
+    policy = lm.language_model(tied=False)
+    train, others = lm.random_pairs(6, seed=1), lm.random_pairs(5, seed=2)
+    start = load_reward_model(policy, kind, dtype="float64", device="cpu")
+    rows = one_step_rows(Experiment(start, others, train), "head", [1e-4])
+    measured = np.array([[row["measured_chosen"], row["measured_rejected"]] for row in rows]) / 1e-4
+    if kind == "implicit":
+        with torch.no_grad():
+            for parameter in start.policy.parameters():
+                parameter.mul_(1.1)
+    found = Coefficient(start, train).rates(others)
+    assert np.abs(found - measured).max() < 1e-3 * np.abs(measured).max()
 
 
 def test_the_threshold_decides_the_exit_code(place):

@@ -20,19 +20,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from llm_experiments.baselines import TokenRules
 from llm_experiments.encoding import EncodedPair
-from llm_experiments.models import read_manifest
+from llm_experiments.models import RewardModel, load_tokenizer, read_manifest
 from llm_experiments.pairs import Pair
+from llm_experiments.predictions import response_states, reward_rates
 from llm_experiments.stress.folder import ORIGINAL, Texts
 from llm_experiments.stress.judges import Judge
 from llm_experiments.stress.scorers import SIDES, encode
 from llm_experiments.stress.shifts import CHANGED
+from llm_experiments.training import reference_log_probabilities
 from llm_experiments.training_pairs import training_pairs
 from simulations.results import Row, read_json, write_json, write_rows
+from theory.dynamics import ResponsePair
 
-RULES = ("bag_of_tokens", "token_overlap", "coefficient")
 CLAIM = "train_pairs.json"
 SAMPLE, TRAINED = 64, 64  # evaluated and training pairs for the coefficient
 
@@ -53,11 +56,11 @@ def rely(judge: Judge, place: Path, pairs: Sequence[Pair], texts: Texts) -> None
     missing = [name for name in wanted if not (place / f"{name}.jsonl").exists()]
     if not missing or not asked["train_pairs"]:
         return
-    scorer = judge.scorer()
-    train = training_pairs(given, manifest, scorer.tokenizer, judge.encoding)
+    train = training_pairs(given, manifest, load_tokenizer(judge.folder), judge.encoding)
     if train is None:
         return
     write_json(place / CLAIM, asked)
+    scorer = judge.scorer()
     rules, sample = TokenRules.of(train.pairs), {pair.id for pair in _sample(pairs, SAMPLE)}
     coefficient = None
     if given:
@@ -71,30 +74,26 @@ def rely(judge: Judge, place: Path, pairs: Sequence[Pair], texts: Texts) -> None
 class Coefficient:
     """How fast rewards move if the model steps on `train`, to first order and by the theory."""
 
-    def __init__(self, model: Any, train: Sequence[EncodedPair]) -> None:
-        from llm_experiments.models import RewardModel
-        from llm_experiments.predictions import response_states
+    def __init__(self, model: RewardModel, train: Sequence[EncodedPair]) -> None:
+        self._model, self._adapter = model, None
+        if model.kind == "implicit" and model.reference is model.policy:
+            self._adapter = model.adapter
+        elif model.kind == "implicit" and model.reference is not None:
+            self._model = RewardModel("implicit", model.reference.to(model.device), beta=model.beta)
+        reference = reference_log_probabilities(model, train)  # at its own start every margin is zero
+        self._ratios = None if reference is None else reference[:, 0] - reference[:, 1]
+        self._train = self._states(train)
 
-        self.model, self._adapter = model, None
-        if model.kind == "implicit" and model.reference is not None:
-            self._adapter = model.adapter if model.reference is model.policy else None
-            if self._adapter is None:
-                self.model = RewardModel("implicit", model.reference.to(model.device), beta=model.beta)
-        self._states = response_states
-        with self._switched_off():
-            self._train = self._states(self.model, train)
-
-    def rates(self, pairs: Sequence[EncodedPair]) -> np.ndarray:
-        """Per pair the rates of its chosen and its rejected response, per unit of step size, (pairs, 2)."""
-        from llm_experiments.predictions import reward_rates
-
+    def rates(self, pairs: Sequence[EncodedPair]) -> Float[np.ndarray, "pairs 2"]:
+        """Per pair the rates of its chosen and its rejected response, per unit of step size."""
         if not pairs:
             return np.empty((0, 2))
-        with self._switched_off():
-            return reward_rates(self.model, self._states(self.model, pairs), self._train).mean(-1)
+        states = self._states(pairs)
+        return reward_rates(self._model, states, self._train, reference_log_ratios=self._ratios).mean(-1)
 
-    def _switched_off(self) -> Any:
-        return self._adapter.disable_adapter() if self._adapter is not None else nullcontext()
+    def _states(self, pairs: Sequence[EncodedPair]) -> list[ResponsePair]:
+        with nullcontext() if self._adapter is None else self._adapter.disable_adapter():
+            return response_states(self._model, pairs)
 
 
 def rule_rows(
