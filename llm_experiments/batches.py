@@ -14,9 +14,17 @@ Line = tuple[Ids, int, int]  # token ids, where the response starts, its length
 
 def collate_pairs(pairs: Sequence[EncodedPair], kind: Kind, *, pad_id: int = 0) -> Batch:
     """All chosen rows, then all rejected rows, so that one forward pass sees both."""
-    rows = [pair.sequence(kind, "chosen") for pair in pairs] + [pair.sequence(kind, "rejected") for pair in pairs]
-    responses = [pair.chosen_ids for pair in pairs] + [pair.rejected_ids for pair in pairs]
-    return collate_rows([(ids, start, len(y)) for (ids, start), y in zip(rows, responses, strict=True)], pad_id=pad_id)
+    rows = pair_lines(pairs, kind)
+    return collate_rows(rows[::2] + rows[1::2], pad_id=pad_id)
+
+
+def pair_lines(pairs: Sequence[EncodedPair], kind: Kind) -> list[Line]:
+    """Chosen and rejected row of each pair in turn."""
+    return [
+        (*pair.sequence(kind, side), len(pair.chosen_ids if side == "chosen" else pair.rejected_ids))
+        for pair in pairs
+        for side in ("chosen", "rejected")
+    ]
 
 
 def collate_rows(rows: Sequence[Line], *, pad_id: int = 0) -> Batch:

@@ -138,10 +138,12 @@ class RewardModel(nn.Module):
         attention_mask: torch.Tensor,
         position_ids: torch.Tensor,
         response_mask: torch.Tensor,
+        hidden: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """What training needs of one batch: explicit rewards (rows,), implicit log-probability sums (rows,) in
-        float64, generative last logits (rows, vocabulary)."""
-        hidden = self._hidden(self.policy, input_ids, attention_mask, position_ids)
+        """What training needs: explicit rewards (rows,), implicit log-probability sums (rows,) in float64, generative
+        last logits (rows, vocabulary). The backbone's states are computed unless given."""
+        if hidden is None:
+            hidden = self._hidden(self.policy, input_ids, attention_mask, position_ids)
         if self.kind == "implicit":
             return token_log_probabilities(
                 hidden, input_ids, response_mask, self.policy.get_output_embeddings(), self.rule
@@ -194,7 +196,7 @@ class RewardModel(nn.Module):
 
 
 def backbone(model: Any) -> Any:
-    """The transformer below the output layer or head, whatever the family calls it."""
+    """The transformer below the output layer or head."""
     return model.base_model
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from llm_experiments.baselines import TokenRules
-from llm_experiments.batches import Line, collate_pairs, collate_rows, plan_batches
+from llm_experiments.batches import Line, collate_pairs, collate_rows, pair_lines, plan_batches
 from llm_experiments.comparison import Comparison, check_runs, compare_runs, scores_of
 from llm_experiments.distributed import gather, share
 from llm_experiments.encoding import EncodedPair, encode_responses
@@ -59,12 +59,7 @@ def score_pairs(
     Raises:
         UserError: a reward is not finite; the message names the pair.
     """
-    rows = [
-        (*pair.sequence(model.kind, side), len(pair.chosen_ids if side == "chosen" else pair.rejected_ids))
-        for pair in pairs
-        for side in ("chosen", "rejected")
-    ]
-    values = _values(model, rows, batch_size, paired=True, progress=progress)
+    values = _values(model, pair_lines(pairs, model.kind), batch_size, paired=True, progress=progress)
     scored = []
     for number, pair in enumerate(pairs):
         chosen, rejected = (float(values["scores"][2 * number + side]) for side in (0, 1))

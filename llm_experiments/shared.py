@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 
-ONE_MASK = ("gemma", "llama", "mistral", "gpt_neox", "cohere", "granite")
+ONE_MASK = ("gemma", "llama", "mistral", "gpt_neox", "cohere", "granite", "gpt2")
 MASK_BY_LAYER = ("gemma2", "gemma3_text", "qwen2", "qwen3")  # {"full_attention": ..., "sliding_attention": ...}
 ATTENTION = ("eager", "sdpa")  # the others take no mask, or one of another kind
 TOLERANCE = {torch.float32: 1e-3}  # relative; 0.1 in smaller types

@@ -37,6 +37,7 @@ from llm_experiments.checkpoints import (
 )
 from llm_experiments.distributed import gather, processes, rank, whole
 from llm_experiments.encoding import EncodedPair
+from llm_experiments.frozen import FrozenStates
 from llm_experiments.models import RewardModel
 from llm_experiments.non_finite import first_non_finite, first_non_finite_gradient
 from llm_experiments.out_of_memory import free_memory, is_out_of_memory
@@ -64,11 +65,20 @@ class PairNumbers(Dataset):
 class Collator:
     """Pairs by number into one batch, with their reference log-probabilities (rows,) where the kind has them."""
 
-    def __init__(self, pairs: Sequence[EncodedPair], kind: Kind, reference: torch.Tensor | None) -> None:
-        self.pairs, self.kind, self.reference = pairs, kind, reference
+    def __init__(
+        self,
+        pairs: Sequence[EncodedPair],
+        kind: Kind,
+        reference: torch.Tensor | None,
+        frozen: FrozenStates | None = None,
+    ) -> None:
+        self.pairs, self.kind, self.reference, self.frozen = pairs, kind, reference, frozen
 
     def __call__(self, numbers: list[int]) -> dict[str, torch.Tensor]:
-        batch = collate_pairs([self.pairs[number] for number in numbers], self.kind)
+        if self.frozen is None:
+            batch = collate_pairs([self.pairs[number] for number in numbers], self.kind)
+        else:
+            batch = self.frozen.collate(numbers)
         batch["numbers"] = torch.tensor(numbers)
         if self.reference is not None:
             batch["reference"] = self.reference[numbers].T.reshape(-1)  # (pairs, 2) -> chosen rows, rejected rows

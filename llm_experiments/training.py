@@ -26,12 +26,13 @@ from torch import nn
 
 from llm_experiments.adapters import add_lora
 from llm_experiments.baselines import TokenRules
-from llm_experiments.batches import collate_rows, plan_batches
+from llm_experiments.batches import collate_rows, pair_lines, plan_batches
 from llm_experiments.card import write_card
 from llm_experiments.checkpoints import CHECKPOINTS, bytes_needed, check_space
 from llm_experiments.distributed import Spread, gather, processes, share, wait_for_all
 from llm_experiments.encoding import EncodedPair, end_token
 from llm_experiments.evaluation import summarise
+from llm_experiments.frozen import fitting_states
 from llm_experiments.inputs import CONTENTS, part_of, read_inputs, run_in_folder, with_overlap
 from llm_experiments.models import MANIFEST, RewardModel, load_reward_model, load_tokenizer, model_folder, read_manifest
 from llm_experiments.out_of_memory import in_pieces
@@ -88,6 +89,9 @@ def train_reward_model(
     if settings.gradient_checkpointing:
         model.policy.gradient_checkpointing_enable({"use_reentrant": False})
     reference = reference_log_probabilities(model, pairs, settings.per_device_train_batch_size)
+    frozen = None
+    if settings.trainable == "head" and processes() == 1 and _passes(settings, len(pairs)) > 1:
+        frozen = fitting_states(model, pairs, settings.per_device_train_batch_size)
     rows: list[Row] = []
 
     def collect(row: Row) -> None:
@@ -106,7 +110,9 @@ def train_reward_model(
             trainer = RewardTrainer(
                 model=trained,
                 args=training_arguments(settings, scratch, cpu=on_cpu),
-                collator=Collator(pairs, model.kind, None if reference is None else torch.from_numpy(reference)),
+                collator=Collator(
+                    pairs, model.kind, None if reference is None else torch.from_numpy(reference), frozen
+                ),
                 generative_loss=settings.generative_loss,
                 on_log=collect,
                 checkpoints=checkpoints,
@@ -129,6 +135,12 @@ def train_reward_model(
         raise KeyboardInterrupt
     model.eval()
     return rows
+
+
+def _passes(settings: TrainSettings, pairs: int) -> float:
+    """How often each pair is seen."""
+    per_step = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
+    return settings.max_steps * per_step / pairs if settings.max_steps > 0 else settings.num_train_epochs
 
 
 def select_parameters(model: RewardModel, trainable: str) -> None:
@@ -179,11 +191,7 @@ def reference_log_probabilities(
     if model.kind != "implicit" or model.reference is None:
         return None
     sums = np.empty((len(pairs), 2))
-    rows = [
-        (*pair.sequence("implicit", side), len(response))
-        for pair in pairs
-        for side, response in (("chosen", pair.chosen_ids), ("rejected", pair.rejected_ids))
-    ]
+    rows = pair_lines(pairs, "implicit")
 
     def values(chunk: list[int]) -> np.ndarray:
         batch = collate_rows([rows[number] for number in chunk])

@@ -74,6 +74,7 @@ def check(name, kind, attention):
         pairs = [p.__class__(p.id, "", p.prompt_ids, p.chosen_ids, p.rejected_ids, p.prompt_ids, (4, 5)) for p in pairs]
     batch, rows = batch_of(pairs, kind)
     assert share_rows(*rows) is not None
+    assert model.shared.on
     (output, gradients), (plain, others) = both_ways(model, batch)
     assert model.shared.reason == ""
     assert torch.allclose(output.double(), plain.double(), atol=1e-5 * float(plain.abs().max().clamp(min=1)))
