@@ -33,6 +33,10 @@ class FrozenStates:
             hidden[place, : len(self.states[row])] = self.states[row]
         return batch | {"hidden": hidden}
 
+    def tokens(self, number: int) -> int:
+        """How many states are kept of a pair."""
+        return len(self.states[2 * number]) + len(self.states[2 * number + 1])
+
 
 def fitting_states(model: RewardModel, pairs: Sequence[EncodedPair], batch_size: int) -> FrozenStates | None:
     """`frozen_states`, unless they would take more than half of the memory that is free."""

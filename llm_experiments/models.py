@@ -140,14 +140,13 @@ class RewardModel(nn.Module):
         response_mask: torch.Tensor,
         hidden: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """What training needs: explicit rewards (rows,), implicit log-probability sums (rows,) in float64, generative
-        last logits (rows, vocabulary). The backbone's states are computed unless given."""
-        if hidden is None:
-            hidden = self._hidden(self.policy, input_ids, attention_mask, position_ids)
+        """Explicit rewards or implicit log-probability sums (float64), (rows,); generative last logits, (rows,
+        vocabulary). The backbone's `hidden` states are computed unless given."""
+        rows = (input_ids, attention_mask, position_ids)
+        hidden = self._hidden(self.policy, *rows) if hidden is None else hidden
         if self.kind == "implicit":
-            return token_log_probabilities(
-                hidden, input_ids, response_mask, self.policy.get_output_embeddings(), self.rule
-            ).sum(-1)
+            layer = self.policy.get_output_embeddings()
+            return token_log_probabilities(hidden, input_ids, response_mask, layer, self.rule).sum(-1)
         if self.kind == "generative":
             last = last_attended(attention_mask)
             return last_logits(hidden, last, self.policy.get_output_embeddings(), self.rule)

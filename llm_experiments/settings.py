@@ -165,6 +165,8 @@ class TrainSettings(_Checked):
     """Loss of generative models; Bradley-Terry on P(Yes) cannot fall below 0.313"""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time"""
+    group_by_length: bool = False
+    """Steps of pairs of similar length: little is padded, but which pairs meet depends on their lengths"""
     seed: int = 0
     """New head's weights and order of the pairs"""
     logging_steps: int = 10

@@ -27,6 +27,7 @@ from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer import TRAINER_STATE_NAME
 
 from llm_experiments.batches import collate_pairs
+from llm_experiments.buckets import LengthBuckets
 from llm_experiments.checkpoints import (
     Checkpoint,
     put_random_numbers,
@@ -66,19 +67,13 @@ class Collator:
     """Pairs by number into one batch, with their reference log-probabilities (rows,) where the kind has them."""
 
     def __init__(
-        self,
-        pairs: Sequence[EncodedPair],
-        kind: Kind,
-        reference: torch.Tensor | None,
-        frozen: FrozenStates | None = None,
+        self, pairs: Sequence[EncodedPair], kind: Kind, reference: Any, frozen: FrozenStates | None = None
     ) -> None:
         self.pairs, self.kind, self.reference, self.frozen = pairs, kind, reference, frozen
 
     def __call__(self, numbers: list[int]) -> dict[str, torch.Tensor]:
-        if self.frozen is None:
-            batch = collate_pairs([self.pairs[number] for number in numbers], self.kind)
-        else:
-            batch = self.frozen.collate(numbers)
+        pairs = [self.pairs[number] for number in numbers]
+        batch = collate_pairs(pairs, self.kind) if self.frozen is None else self.frozen.collate(numbers)
         batch["numbers"] = torch.tensor(numbers)
         if self.reference is not None:
             batch["reference"] = self.reference[numbers].T.reshape(-1)  # (pairs, 2) -> chosen rows, rejected rows
@@ -100,12 +95,14 @@ class RewardTrainer(Trainer):
         generative_loss: str,
         on_log: Callable[[Row], None],
         checkpoints: Path | None = None,
+        buckets: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(data_collator=collator, train_dataset=PairNumbers(len(collator.pairs)), **options)
         self.pairs, self.kind, self.generative_loss = collator.pairs, collator.kind, generative_loss
-        self.on_log, self.checkpoints = on_log, checkpoints
+        self.on_log, self.checkpoints, self.buckets = on_log, checkpoints, buckets
         self.found: Checkpoint | None = None
+        self.first_step = 0  # steps that an earlier process took
         self.micro_batch: int = self.args.per_device_train_batch_size  # less after running out of memory
         self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []  # rewards since the last row of the log
         self._window: list[list[int]] = []  # pairs of the micro-batches since the last optimiser step
@@ -119,11 +116,18 @@ class RewardTrainer(Trainer):
             self.train()
             return
         state = self.found.said["trainer"]
+        self.first_step = state["global_step"]
         for row in state["log_history"]:
             self.on_log({"step": row["step"], **row})
         place = Path(self.args.output_dir)
         (place / TRAINER_STATE_NAME).write_text(json.dumps(state), encoding="utf-8")
         self.train(resume_from_checkpoint=str(place))
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
+        if not self.buckets:
+            return super()._get_train_sampler(train_dataset)
+        step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return LengthBuckets([pair.longest for pair in self.pairs], step, self.args.seed)
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:
         """The window's micro-batches, and how many pairs there are in all of them, on all devices."""

@@ -2,9 +2,10 @@
 
     rewardgap train --kind explicit --model runs/lm --pairs train.jsonl --output runs/explicit
 
-The folder ends up with config.json, provenance.json, pairs.jsonl (as encoded), log.jsonl, model/, scores/,
-metrics.json and, last, done.json. A finished run is not repeated; a killed one continues from its newest checkpoint
-and ends with the same numbers. The loss that is minimised is the mean over all pairs of a step.
+The folder ends up with config.json, provenance.json, pairs.jsonl (as encoded), log.jsonl, cost.json (memory and time,
+estimated and measured), model/, scores/, metrics.json and, last, done.json. A finished run is not repeated; a killed
+one continues from its newest checkpoint and ends with the same numbers. The loss that is minimised is the mean over all
+pairs of a step.
 """
 
 import gc
@@ -29,6 +30,7 @@ from llm_experiments.baselines import TokenRules
 from llm_experiments.batches import collate_rows, pair_lines, plan_batches
 from llm_experiments.card import write_card
 from llm_experiments.checkpoints import CHECKPOINTS, bytes_needed, check_space
+from llm_experiments.cost import compared, estimate, passes, say, spent, start_watch
 from llm_experiments.distributed import Spread, gather, processes, share, wait_for_all
 from llm_experiments.encoding import EncodedPair, end_token
 from llm_experiments.evaluation import summarise
@@ -60,6 +62,7 @@ def train_reward_model(
     *,
     progress: bool = False,
     on_log: Callable[[Row], None] | None = None,
+    on_cost: Callable[[Row], None] | None = None,
     checkpoints: Path | None = None,
 ) -> list[Row]:
     """Train `model` in place on encoded pairs, in memory; the rows that were logged are returned.
@@ -68,7 +71,8 @@ def train_reward_model(
     weights, bit for bit at a fixed number of threads; it must be given the same model, pairs and settings again.
 
     Deterministic in (`settings.seed`, pairs, weights) at a fixed number of threads. The reference's log-probabilities
-    are computed once, before the first step.
+    are computed once, before the first step. With `on_cost`, memory and time are estimated before that, and it is given
+    the estimate beside what was measured.
 
     Raises:
         UserError: a loss or gradient is not finite (the message names the pairs and the module), sequences exceed the
@@ -90,7 +94,7 @@ def train_reward_model(
         model.policy.gradient_checkpointing_enable({"use_reentrant": False})
     reference = reference_log_probabilities(model, pairs, settings.per_device_train_batch_size)
     frozen = None
-    if settings.trainable == "head" and processes() == 1 and _passes(settings, len(pairs)) > 1:
+    if settings.trainable == "head" and processes() == 1 and passes(settings, len(pairs)) > 1:
         frozen = fitting_states(model, pairs, settings.per_device_train_batch_size)
     rows: list[Row] = []
 
@@ -99,6 +103,7 @@ def train_reward_model(
         if on_log is not None:
             on_log(row)
 
+    collator = Collator(pairs, model.kind, None if reference is None else torch.from_numpy(reference), frozen)
     spread, on_cpu = Spread.asked(), model.device.type == "cpu"
     if spread.by_deepspeed and checkpoints is not None:
         print("no checkpoints: DeepSpeed's are pickles; a run that is killed starts again", file=sys.stderr)
@@ -110,12 +115,11 @@ def train_reward_model(
             trainer = RewardTrainer(
                 model=trained,
                 args=training_arguments(settings, scratch, cpu=on_cpu),
-                collator=Collator(
-                    pairs, model.kind, None if reference is None else torch.from_numpy(reference), frozen
-                ),
+                collator=collator,
                 generative_loss=settings.generative_loss,
                 on_log=collect,
                 checkpoints=checkpoints,
+                buckets=settings.group_by_length,
                 callbacks=callbacks,
             )
         except (ImportError, RuntimeError, ValueError) as error:
@@ -124,6 +128,10 @@ def train_reward_model(
                 "--lr_scheduler_type"
             ) from None
         one_gradient(model)
+        before = estimate(model, collator, settings) if on_cost and processes() == 1 else None
+        if before:
+            say(before)
+        started = start_watch(model)
         gc.freeze()  # accelerate collects garbage before it trains: 0.4 s over the libraries' objects, for nothing
         try:
             trainer.run()
@@ -131,16 +139,13 @@ def train_reward_model(
             gc.unfreeze()
             saving.restore_signals()
         spread.put_together(model, trainer)
+    if before and on_cost:
+        steps = trainer.state.global_step - trainer.first_step
+        on_cost(compared(before, spent(model, started), share=steps / max(1, trainer.state.max_steps)))
     if saving.interrupted:
         raise KeyboardInterrupt
     model.eval()
     return rows
-
-
-def _passes(settings: TrainSettings, pairs: int) -> float:
-    """How often each pair is seen."""
-    per_step = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
-    return settings.max_steps * per_step / pairs if settings.max_steps > 0 else settings.num_train_epochs
 
 
 def select_parameters(model: RewardModel, trainable: str) -> None:
@@ -279,7 +284,12 @@ def _fit(request: TrainRequest, model: RewardModel, tokenizer: Any, pairs: Seque
             log.flush()
 
         checkpoints = request.output / CHECKPOINTS
-        train_reward_model(model, pairs, settings, progress=True, on_log=write, checkpoints=checkpoints)
+        costs: list[Row] = []
+        train_reward_model(
+            model, pairs, settings, progress=True, on_log=write, on_cost=costs.append, checkpoints=checkpoints
+        )
+    if costs:
+        write_json(request.output / "cost.json", costs[0])
     if is_main_process():
         _save(request, model, tokenizer, pairs)
         shutil.rmtree(checkpoints, ignore_errors=True)
