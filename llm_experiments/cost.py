@@ -19,6 +19,7 @@ import torch
 from llm_experiments.batches import Batch, common_beginning
 from llm_experiments.encoding import EncodedPair
 from llm_experiments.models import RewardModel
+from llm_experiments.out_of_memory import is_out_of_memory
 from llm_experiments.settings import TrainSettings
 from llm_experiments.shared import worth_sharing
 from llm_experiments.tiling import KEPT_ELEMENTS, TILE_ELEMENTS
@@ -53,8 +54,10 @@ def estimate(model: RewardModel, collator: Any, settings: TrainSettings) -> Cost
     middle = order[max(0, len(order) - PROBED) // 2 :][: min(PROBED, batch)]
     try:
         seconds = _probe(model, collator(middle)) / sum(tokens[number] for number in middle)
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:
         model.zero_grad(set_to_none=True)
+        if not is_out_of_memory(error):
+            raise
         return None
     longest = sum(tokens[number] for number in order[-batch:])
     return Cost(
