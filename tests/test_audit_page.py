@@ -53,3 +53,9 @@ def test_the_numbers_in_the_readme_are_stored():
     found = files["razin2025/rewardmath_train.jsonl"]["held_out_baselines"]["bag_of_tokens"]
     said = f"{found['accuracy']:.2f} [{found['low']:.2f}, {found['high']:.2f}] of RewardMATH's held-out prompts"
     assert said in (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+
+
+def test_differences_are_those_of_the_accuracies():
+    for row in read_rows(AUDITS / "comparisons.jsonl"):
+        assert abs(row["difference"] - (row["first_accuracy"] - row["second_accuracy"])) < 1e-9
+        assert row["low"] is None or row["low"] <= row["difference"] <= row["high"]
