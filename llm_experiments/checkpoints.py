@@ -104,14 +104,20 @@ def _stored(folder: Path) -> list[Path]:
 
 
 def take(trainer: Any) -> Checkpoint:
-    """The state of a transformers Trainer between two steps."""
+    """The state of a transformers Trainer between two steps; on the first process, and in part on the others."""
     tensors: dict[str, torch.Tensor] = {}
     plain: dict[str, dict[str, Any]] = {}
+
+    def keep(name: str, tensor: torch.Tensor) -> None:
+        tensor = whole(tensor.detach())
+        if is_main_process():  # the only one that writes; the host may have no room for every process's copy
+            tensors[name] = tensor.cpu()
+
     for name, parameter in _trained(trainer):
-        tensors[f"parameter/{name}"] = whole(parameter.detach())
+        keep(f"parameter/{name}", parameter)
         for key, value in trainer.optimizer.state.get(parameter, {}).items():
             if isinstance(value, torch.Tensor):
-                tensors[f"optimizer/{name}/{key}"] = whole(value)
+                keep(f"optimizer/{name}/{key}", value)
             else:
                 plain.setdefault(name, {})[key] = value
     own = {name: torch.from_numpy(state) for name, state in _random_numbers().items()}

@@ -77,8 +77,8 @@ def share(items: Sequence[Item]) -> list[Item]:
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """`tensor` with all its parts, on the CPU; every process that holds a part must call this."""
-    return (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).cpu()
+    """`tensor` with all its parts; every process that holds a part must call this."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def like(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -94,11 +94,10 @@ def like(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 @dataclass(frozen=True)
 class Sharding:
     """How weights are spread: `reshard` frees a layer's gathered weights after its forward pass; `bfloat16` computes in
-    it, with weights, their gradients' sums and moments as loaded; `offload` keeps the parts on the CPU in between."""
+    it, with weights, moments and the sums of gradients as loaded."""
 
     reshard: bool = True
     bfloat16: bool = False
-    offload: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Spread:
         """Read from the environment that `accelerate launch` sets.
 
         Raises:
-            UserError: FSDP of version 1, or float16, which would need its losses scaled.
+            UserError: FSDP of version 1, float16 (which would need its losses scaled), or weights on the host.
         """
         if processes() == 1:
             return cls()
@@ -126,8 +125,9 @@ class Spread:
         precision = _said("ACCELERATE_MIXED_PRECISION") or "no"
         if precision not in ("no", "bf16"):
             raise UserError(f"mixed_precision: {precision} is not supported with FSDP; use bf16 or no")
-        reshard = _said("FSDP_RESHARD_AFTER_FORWARD") != "false"
-        return cls(Sharding(reshard, precision == "bf16", _said("FSDP_OFFLOAD_PARAMS") == "true"))
+        if _said("FSDP_OFFLOAD_PARAMS") == "true":
+            raise UserError("fsdp_offload_params: true is not supported; start more processes, or use --use_peft")
+        return cls(Sharding(_said("FSDP_RESHARD_AFTER_FORWARD") != "false", precision == "bf16"))
 
     @contextmanager
     def trainable(self, model: Any) -> Iterator[Any]:
@@ -178,20 +178,17 @@ def shard(model: Any, how: Sharding = Sharding()) -> Any:
     Every process must hold the same weights before, and call the model as often as the others after.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     kind = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-    common = {
-        "mesh": init_device_mesh(kind, (processes(),)),
-        "offload_policy": CPUOffloadPolicy() if how.offload else OffloadPolicy(),
-    }
+    mesh = init_device_mesh(kind, (processes(),))
     narrow = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if how.bfloat16 else MixedPrecisionPolicy()
     for layer in _layers(model.policy):
-        fully_shard(layer, reshard_after_forward=how.reshard, mp_policy=narrow, **common)
+        fully_shard(layer, reshard_after_forward=how.reshard, mp_policy=narrow, mesh=mesh)
     if model.head is not None:  # else what is left is read by the model's own forward pass, not by the policy's
-        fully_shard(model.policy, mp_policy=narrow, **common)
+        fully_shard(model.policy, mp_policy=narrow, mesh=mesh)
         narrow = MixedPrecisionPolicy()
-    fully_shard(model, mp_policy=narrow, **common)
+    fully_shard(model, mp_policy=narrow, mesh=mesh)
     model.is_distributed_loading_by_transformers = True  # Trainer: leave its placement and gradients alone
     return model
 

@@ -93,6 +93,8 @@ def train_reward_model(
     if settings.gradient_checkpointing:
         model.policy.gradient_checkpointing_enable({"use_reentrant": False})
     reference = reference_log_probabilities(model, pairs, settings.per_device_train_batch_size)
+    if reference is not None and model.reference is not model.policy:
+        model.reference.to("cpu")  # not asked again before the end
     frozen = None
     if settings.trainable == "head" and processes() == 1 and passes(settings, len(pairs)) > 1:
         frozen = fitting_states(model, pairs, settings.per_device_train_batch_size)

@@ -44,12 +44,20 @@ def run(kind, settings, checkpoints=None, *, stop_at=0, lora=False):
 
 
 CASES = {
-    "explicit": ("explicit", {}),
-    "implicit": ("implicit", {}),
-    "generative": ("generative", {}),
-    "accumulation": ("explicit", {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}),
-    "momentum": ("implicit", {"optim": "adafactor", "lr_scheduler_type": "cosine", "max_grad_norm": 0.1}),
-    "sgd": ("explicit", {"optim": "sgd", "lr_scheduler_type": "linear", "warmup_steps": 2.0}),
+    "adam": ("explicit", {}),
+    "clipped": ("implicit", {"lr_scheduler_type": "cosine", "max_grad_norm": 0.1}),
+    "factored": ("generative", {"optim": "adafactor", "group_by_length": True}),
+    "frozen": ("implicit", {"trainable": "head"}),
+    "plain": (
+        "explicit",
+        {
+            "optim": "sgd",
+            "lr_scheduler_type": "linear",
+            "warmup_steps": 2.0,
+            "per_device_train_batch_size": 1,
+            "gradient_accumulation_steps": 4,
+        },
+    ),
     "dropout": ("implicit", {"lora": True}),
 }
 

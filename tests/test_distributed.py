@@ -100,6 +100,16 @@ def test_two_processes_train_the_model_that_one_trains(kind, way, folder):
 
 
 @pytest.mark.slow
+def test_rows_are_gathered_once_and_each_is_its_pairs_own(folder):
+    """The processes share batches, which are those of one process."""
+    flags = ["--pairs", str(folder / "pairs.jsonl"), "--batch_size", "4", "--device", "cpu"]
+    assert main(["score", "--model", str(folder / "parallel-implicit"), *flags, "--output", str(folder / "alone")]) == 0
+    mine, alone = (scores(folder, run)[0] for run in ("scored", "alone"))
+    assert [row["id"] for row in mine] == [str(number) for number in range(PAIRS)]
+    assert mine == alone
+
+
+@pytest.mark.slow
 def test_a_sharded_run_resumes_to_the_same_bits(folder, seen):
     assert len(seen[0]["resumed again"]) == 3
     for name in ("scores/pairs.jsonl", "model/model.safetensors"):
@@ -112,6 +122,18 @@ def test_a_sharded_run_resumes_to_the_same_bits(folder, seen):
         assert {k: v for k, v in mine.items() if k not in CLOCKS} == {
             k: v for k, v in theirs.items() if k not in CLOCKS
         }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_shipped_config_computes_layers_in_bfloat16_and_keeps_heads_and_weights_in_float32(kind, folder, seen):
+    """Eight bits of mantissa, hence the tolerance."""
+    step = seen[1][f"narrow-{kind}"][0]
+    assert step["sharded"] == step["weights"]
+    assert step["types"] == ["torch.float32"]
+    assert step["computed"] == {"layer": "torch.bfloat16"} | ({"head": "torch.float32"} if kind == "explicit" else {})
+    narrow, one = (scores(folder, f"{run}-{kind}")[1] for run in ("narrow", "one"))
+    assert 0 < np.abs(narrow - one).max() <= 5e-2 * max(1, np.abs(one).max())
 
 
 @pytest.mark.slow
@@ -144,10 +166,15 @@ def launched(monkeypatch, name):
 def test_the_shipped_fsdp_config_is_what_accelerate_and_we_understand(monkeypatch):
     parsed = launched(monkeypatch, "fsdp2.yaml")
     assert parsed.use_fsdp
-    assert Spread.asked() == Spread(Sharding(reshard=True, bfloat16=True, offload=False))
-    monkeypatch.setenv("FSDP_VERSION", "1")
-    with pytest.raises(UserError, match="fsdp_version: 2"):
-        Spread.asked()
+    assert Spread.asked() == Spread(Sharding(reshard=True, bfloat16=True))
+    for name, value, match in (
+        ("FSDP_OFFLOAD_PARAMS", "true", "fsdp_offload_params"),
+        ("ACCELERATE_MIXED_PRECISION", "fp16", "mixed_precision"),
+        ("FSDP_VERSION", "1", "fsdp_version: 2"),
+    ):
+        monkeypatch.setenv(name, value)
+        with pytest.raises(UserError, match=match):
+            Spread.asked()
 
 
 @pytest.mark.integration

@@ -58,6 +58,7 @@ def run(folder: Path) -> dict:
                 "wrapped": type(model).__name__,
                 "sharded": parts,
                 "weights": len(list(self.model.parameters())),
+                "types": sorted({str(weight.dtype) for weight in self.model.parameters()}),
                 "held": sum((w.to_local() if hasattr(w, "to_local") else w).numel() for w in self.model.parameters()),
                 "all": sum(weight.numel() for weight in self.model.parameters()),
             }
@@ -67,6 +68,22 @@ def run(folder: Path) -> dict:
         return step(self, model, inputs, *rest)
 
     RewardTrainer.training_step = watched
+    compute = RewardTrainer.compute_loss
+
+    def typed(self, model, inputs, *rest, **options):
+        """The types in which weights take part in the computation: while a module computes, they are whole."""
+        found = seen[output][-1]["computed"] = {}
+        layer = self.model.policy.base_model.layers[0].mlp
+        handles = [layer.register_forward_pre_hook(lambda *_: found.update(layer=str(layer.up_proj.weight.dtype)))]
+        if self.model.head is not None:
+            last = self.model.policy.norm
+            handles.append(last.register_forward_hook(lambda *_: found.update(head=str(self.model.head.weight.dtype))))
+        loss = compute(self, model, inputs, *rest, **options)
+        for handle in handles:
+            handle.remove()
+        return loss
+
+    RewardTrainer.compute_loss = typed
     batch = ("--per_device_train_batch_size", "2")
     output = "single-explicit"
     one = ("--per_device_train_batch_size", "1", "--gradient_accumulation_steps", "2")
@@ -77,6 +94,9 @@ def run(folder: Path) -> dict:
         with environment(**SHARDED):
             output = f"sharded-{kind}"
             assert main(arguments(folder, kind, output, *batch, "--save_steps", "1")) == 0
+        with environment(**SHARDED, ACCELERATE_MIXED_PRECISION="bf16"):
+            output = f"narrow-{kind}"
+            assert main(arguments(folder, kind, output, *batch)) == 0
     with environment(**SHARDED):
         output, stop_at = "resumed", 3
         again = arguments(folder, "implicit", output, *batch, "--save_steps", "1")
@@ -85,6 +105,10 @@ def run(folder: Path) -> dict:
         except Killed:
             stop_at, output = 0, "resumed again"
             assert main(again) == 0
+    flags = ["--pairs", str(folder / "pairs.jsonl"), "--batch_size", "4", "--device", "cpu"]
+    assert (
+        main(["score", "--model", str(folder / "parallel-implicit"), *flags, "--output", str(folder / "scored")]) == 0
+    )
     join_processes(cpu=True)
     for kind in KINDS:
         model = shard(load_reward_model(language_model(), kind, tokenizer=tokenizer()))
