@@ -42,7 +42,9 @@ def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
     if not row["n_prompts"]:
         return (name, str(row["n_changed"]), *("-" for _ in COLUMNS[1:]))
     difference, falls = row["difference"], row["falls"]
-    limits = f"{difference['low']:+.3f} to {difference['high']:+.3f}"
+    limits = "-"  # of a single prompt, which says nothing about others
+    if difference["low"] is not None:
+        limits = f"{difference['low']:+.3f} to {difference['high']:+.3f}"
     values = (number(row["p_holm"]), number(row["flip_rate"]["value"]), number(row["drift"]))
     before, after = f"{row['accuracy_before']:.3f}", f"{row['accuracy_after']:.3f}"
     fell = number(falls["value"]) if falls else ""

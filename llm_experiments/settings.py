@@ -29,7 +29,7 @@ AT_LEAST = {
     **dict.fromkeys(("lora_dropout", "eval_fraction"), 0),
     "max_steps": -1,
 }
-ABOVE_ZERO = ("num_train_epochs", "step")
+ABOVE_ZERO = ("num_train_epochs",)
 LARGEST = 2**31 - 1  # of whole numbers: what libraries below hold them in
 AT_MOST = {"seed": 2**32 - 1, "lora_dropout": 1, "eval_fraction": 0.9, "fail_under": 1}  # the seed's is numpy's
 

@@ -123,6 +123,20 @@ def check_by_hand(name, tied):
                 assert yes + no <= 1 + 1e-6
 
 
+def check_gradients(name, tied):
+    """A reward moves with every weight as autograd through the model's own logits says: a tied matrix, too, gets each
+    of its two uses once."""
+    model, pairs = build(name, "implicit", tied=tied), encode_pairs(PAIRS, tokenizer())[0]
+    for ids, start, length in rows(pairs[:1], "implicit"):
+        wholes = {one: parameter for one, parameter in model.policy.named_parameters() if parameter.requires_grad}
+        ours = torch.autograd.grad(model(**collate_rows([(ids, start, length)])).sum(), wholes.values())
+        places = range(start - 1, start + length - 1), ids[start : start + length]
+        own = torch.log_softmax(model.policy(torch.tensor([ids])).logits[0].float(), -1)[places].sum()
+        for one, mine, theirs in zip(wholes, ours, torch.autograd.grad(own, wholes.values()), strict=True):
+            # float32 through two layers with large weights, by another order of sums
+            assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()) + 1e-6), (name, one)
+
+
 def check_zero_margin(name, tied):
     model = load_reward_model(family(name, tied=tied), "implicit", device="cpu")
     assert not values(model, rows(encode_pairs(PAIRS, tokenizer())[0], "implicit")).any()
@@ -159,6 +173,7 @@ def test_rewards_are_the_pairs_own_over_the_whole_cross_product():
 @pytest.mark.parametrize("name", FAMILIES)
 def test_rewards_are_those_of_the_models_own_outputs_and_margins_start_at_zero(name, tied):
     check_by_hand(name, tied)
+    check_gradients(name, tied)
     check_zero_margin(name, tied)
 
 

@@ -19,6 +19,7 @@ from llm_experiments.inputs import part_of
 from llm_experiments.models import RewardModel, answer_tokens, model_folder, read_manifest
 from llm_experiments.pairs import Pair, load_pairs
 from llm_experiments.settings import DoctorRequest, EncodingSettings
+from simulations.results import UserError
 from theory.preferences import PairRewards
 
 
@@ -138,7 +139,10 @@ def _about_reference(subject: Subject, request: DoctorRequest, encoded: Sequence
     policy = subject.model
     if not place or place == "none":
         return [_try("start", lambda: language.check_start(RewardModel("implicit", policy, beta=1.0), encoded))]
-    other = load_subject(replace(request, model=place, kind="auto", reference="none"))
+    try:
+        other = load_subject(replace(request, model=place, kind="auto", reference="none"))
+    except UserError as error:
+        raise UserError(f"reference {error}; give --reference the model that the policy was trained from") from None
     sizes = [model.get_output_embeddings().weight.shape[0] for model in (policy, other.model)]
     findings = [
         language.check_reference_tokens(subject.tokenizer, other.tokenizer),
