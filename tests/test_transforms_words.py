@@ -1,5 +1,6 @@
 """The word lists: large enough, no slips of our own, and nothing that turns round on itself."""
 
+import json
 import re
 
 import pytest
@@ -87,3 +88,20 @@ def test_english_is_told_from_its_neighbours():
 def test_slips_txt_holds_words_that_a_slip_could_make():
     words = {word for (word,) in entries("slips.txt")}
     assert all(len(word) >= 5 and word.isalpha() and word.islower() for word in words)
+
+
+@pytest.mark.data
+def test_the_lists_agree_with_public_ones(real_data):
+    to_british, to_american = (
+        json.loads((real_data / f"lexicons/us_uk/{name}_spellings.json").read_text())
+        for name in ("american", "british")
+    )
+    known = [(us, uk) for us, uk in entries("us_uk.tsv") if us in to_british or uk in to_american]
+    assert len(known) > 400
+    assert not [(us, uk) for us, uk in known if to_british.get(us) != uk and to_american.get(uk) != us]
+    public = json.loads((real_data / "lexicons/contractions/contractions_dict.json").read_text())
+    ours = {short: long for long, short, way in entries("contractions.tsv") if way == "both" and short in public}
+    assert len(ours) > 20
+    assert all(public[short].lower() == long.lower() for short, long in ours.items())
+    words = json.loads((real_data / "lexicons/nl_augmenter/spell_errors.json").read_text())
+    assert not [wrong for _, wrong in entries("misspellings.tsv") if wrong in words]

@@ -14,9 +14,9 @@ from llm_experiments.stress.validity import Gate
 _BOXED = re.compile(r"\\(?:boxed|fbox) ?\{")
 _LONGEST = 400  # characters of an answer
 _PLAIN_TEXT = re.compile(r"[\w .,%/:-]+")
-# "the answer is 42", "Answer: $42", "#### 42"; the number is the first group
+# "the answer is 42", "Answer: $42", "A: 42", "#### 42"; the number is the first group
 _STATED = re.compile(
-    r"(?i)(?:\b(?:answer|result|total|solution)(?: (?:is|equals)|:)\*{0,2} *(?:therefore |thus )?[*$]{0,2}|####\s)"
+    r"(?im)(?:^A: *\$?|####\s|\b(?:answer|result|total|solution)(?: (?:is|equals)|:)\*{0,2} *[*$]{0,2})"
     r"(-?\d[\d,]*(?:\.\d+)?)(?![\w,.%/^*+=-]*\w)"
 )
 

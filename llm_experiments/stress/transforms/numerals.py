@@ -10,10 +10,10 @@ from llm_experiments.stress.edits import Edit, Place, edit_some
 from llm_experiments.stress.numbers import DAY_FIRST, ISO, MONTH_FIRST, MONTHS, WORDS
 from llm_experiments.stress.transformation import Transformation
 from llm_experiments.stress.validity import Gate
-from llm_experiments.stress.vocabulary import occurrences, opens_sentence
+from llm_experiments.stress.vocabulary import is_english, occurrences, opens_sentence
 
 # Five digits or more: 2024 is a year. Not part of a fraction, a date, an index, or behind a state ("CA 90210").
-_PLAIN = re.compile(r"(?<![\w.,#/:^-])(?<![A-Z]{2} )\d{5,12}(?![\w,/:^-]|\.\d)")
+_PLAIN = re.compile(r"(?<![\w.,#/:^=+*<>-])(?<![A-Z]{2} )\d{5,12}(?![\w,/:^=+*<>-]|\.\d)")
 _SEPARATED = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?![\w,]|\.\d)")
 _PERCENT = re.compile(r"(?<=\d)%(?=[\s.,;:!?)]|$)")
 _SMALL = re.compile(r"(?<=[a-z] )([2-9]|1[0-2])(?= [a-z]{3,})")
@@ -40,12 +40,12 @@ def _without_separators(text: str, _: np.random.Generator) -> Iterator[Place]:
 
 
 def _percent_in_words(text: str, _: np.random.Generator) -> Iterator[Place]:
-    for match in _PERCENT.finditer(text):
+    for match in _PERCENT.finditer(text) if is_english(text) else ():
         yield (Edit(*match.span(), " percent"),)
 
 
 def _in_words(text: str, _: np.random.Generator) -> Iterator[Place]:
-    for match in _SMALL.finditer(text):
+    for match in _SMALL.finditer(text) if is_english(text) else ():
         if not _LABEL.search(text[max(0, match.start() - 14) : match.start()]) and not _OPERATOR.match(
             text, match.end()
         ):
