@@ -60,6 +60,9 @@ def test_a_model_rewrites_paragraphs_once_and_the_cache_answers_after(toy, tmp_p
     kept = [json.loads(path.read_text()) for path in tmp_path.rglob("*.json")]
     assert {(row["text"], row["model"]) for row in kept} == {(text, toy) for text in asked}
     assert all(row["revision"] and row["prompt"] == rewriting.PARAPHRASE for row in kept)
+    monkeypatch.setenv("REWARDGAP_CACHE", "none")
+    assert edited(paraphrase(toy), TEXT) == once
+    assert len(asked) == 6
 
 
 @pytest.mark.integration

@@ -6,7 +6,6 @@ rewrite loses a protected span (a formula, an address, a number) stays as it was
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -35,17 +34,20 @@ class Rewriter:
 
     `prompt` has "{text}" where the paragraph goes ("{text}" alone for a model that needs no instruction).
     `temperature` 0 decodes greedily; otherwise the seed of an answer comes from the transformation's generator.
-    `folder` is where answers are kept, one file for each (model, revision, prompt, temperature, seed, text).
+    `folder` is where answers are kept (None: nowhere), one file for each (model, revision, prompt, temperature, seed,
+    text).
     """
 
     model: str
     revision: str
     prompt: str
     temperature: float
-    folder: Path
+    folder: Path | None
 
     def rewrite(self, text: str, seed: int) -> str:
         """The model's answer, from the cache if it was given before."""
+        if self.folder is None:
+            return _generate(self, text, seed)
         asked = {**asdict(self), "revision": _state(self.model, self.revision)[1], "seed": seed, "text": text}
         del asked["folder"]
         key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
@@ -57,8 +59,11 @@ class Rewriter:
         return answer
 
 
-def default_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rewardgap" / "rewrites"
+def _folder(asked: Path | None) -> Path | None:
+    from llm_experiments.reference_cache import cache_folder  # imports torch
+
+    user = None if asked else cache_folder()
+    return asked or (user / "rewrites" if user else None)
 
 
 def paraphrase(
@@ -71,9 +76,10 @@ def paraphrase(
 ) -> Transformation:
     """The transformation `paraphrase_<model>`: a share `strength` of the paragraphs rewritten by `model`.
 
-    The model is loaded at the first paragraph that is not in the cache.
+    The model is loaded at the first paragraph that is not in the cache: `folder`, or "rewrites" in the folder that
+    REWARDGAP_CACHE names (none: no cache), or the user's own.
     """
-    rewriter = Rewriter(model, revision, prompt, temperature, folder or default_folder())
+    rewriter = Rewriter(model, revision, prompt, temperature, _folder(folder))
     gate = Gate(max_similarity=0.99, min_length_ratio=0.4, max_length_ratio=2.5)
     return _transformation("paraphrase", rewriter, gate, f"rewritten by {model}")
 
@@ -88,9 +94,7 @@ def translation(
     folder: Path | None = None,
 ) -> Transformation:
     """The transformation `translation_<language>_<model>`; see `paraphrase`."""
-    rewriter = Rewriter(
-        model, revision, prompt.replace("{language}", language), temperature, folder or default_folder()
-    )
+    rewriter = Rewriter(model, revision, prompt.replace("{language}", language), temperature, _folder(folder))
     # numbers as words change with the language; digits are protected paragraph by paragraph
     gate = Gate(
         numbers_preserved=False, script_kept=False, max_similarity=0.9, min_length_ratio=0.3, max_length_ratio=3.0
