@@ -5,23 +5,26 @@
 
 All sides compute the same matrix: the change of the implicit reward of every evaluated response after a step on every
 training pair. The per-example side is torch.func: vmap(grad(log-probability)) with respect to the output layer, then
-inner products, with its default chunk and with the chunk that is fastest for it. Two literal sides, timed on a part and
-scaled: the formula with each of its probabilities computed where it stands, and the readable reference of
-theory/dynamics.py, which computes them once per pair of responses.
+inner products, with its default chunk and with the chunk that is fastest for it; and once more with grad_and_value,
+which spares it the second pass for the log-ratios. Seconds need a quiet machine, processor seconds on one thread less.
+Two literal sides, timed on a part and scaled: the formula with each of its probabilities computed where it stands, and
+the readable reference of theory/dynamics.py, which computes them once per pair of responses.
 """
 
 import sys
 
 import numpy as np
 import torch
-from measure import alone, matrix_rate, peak_bytes, save, seconds
-from torch.func import grad, vmap
+from measure import alone, matrix_rate, peak_bytes, processor_seconds, save, seconds
+from torch.func import grad, grad_and_value, vmap
+from torch.profiler import ProfilerActivity, profile
 
 from theory.dynamics import OutputLayer, Response, ResponsePair, overlap_sum, token_overlap_coefficient
 from theory.overlap import implicit_changes
 
 STANDARD = {"evaluated": 16, "pairs": 16, "tokens": 64, "vocabulary": 8192, "dim": 128}
 SETTINGS = {"beta": 0.1, "step_size": 1e-3}
+CHUNKS = (None, 1, 2, 4, 8)  # examples at a time for torch.func; None is its default, all
 
 
 def draw(evaluated: int, pairs: int, tokens: int, vocabulary: int, dim: int, dtype: str = "float64"):
@@ -52,8 +55,11 @@ def ours(drawn, memory: int = 2**30):
     return implicit_changes(layer, evaluated, pairs, reference_log_ratios=ratios, memory=memory, **SETTINGS)
 
 
-def per_example_gradients(drawn, chunk: int | None) -> torch.Tensor:
-    """torch.func as its documentation suggests: one gradient per response and per pair, then inner products."""
+def per_example_gradients(drawn, chunk: int | None, *, log_ratios: str = "apart") -> torch.Tensor:
+    """torch.func as its documentation suggests: one gradient per response and per pair, then inner products.
+
+    `log_ratios`: computed "apart" from the gradients, or "together" with them by grad_and_value.
+    """
     layer, evaluated, pairs, ratios = drawn
 
     def log_probability(weights, hidden, tokens):
@@ -68,8 +74,13 @@ def per_example_gradients(drawn, chunk: int | None) -> torch.Tensor:
     one = stacked(evaluated)
     two = (*stacked([pair.chosen for pair in pairs]), *stacked([pair.rejected for pair in pairs]))
     read = vmap(grad(log_probability), (None, 0, 0), chunk_size=chunk)(layer.weights, *one)
-    trained = vmap(grad(log_ratio), (None, 0, 0, 0, 0), chunk_size=chunk)(layer.weights, *two)
-    margins = vmap(log_ratio, (None, 0, 0, 0, 0), chunk_size=chunk)(layer.weights, *two).double() - ratios
+    axes = (None, 0, 0, 0, 0)
+    if log_ratios == "together":
+        trained, margins = vmap(grad_and_value(log_ratio), axes, chunk_size=chunk)(layer.weights, *two)
+    else:
+        trained = vmap(grad(log_ratio), axes, chunk_size=chunk)(layer.weights, *two)
+        margins = vmap(log_ratio, axes, chunk_size=chunk)(layer.weights, *two)
+    margins = margins.double() - ratios
     products = read.flatten(1) @ trained.flatten(1).T
     return SETTINGS["step_size"] * SETTINGS["beta"] ** 2 * torch.sigmoid(-SETTINGS["beta"] * margins) * products
 
@@ -97,7 +108,11 @@ def compare(sizes: dict) -> dict:
     drawn = draw(**sizes)
     literal_layer, literal_evaluated, literal_pairs, _ = as_numpy(drawn)
     truth = per_example_gradients(drawn, None)
-    chunks = {str(chunk): seconds(lambda c=chunk: per_example_gradients(drawn, c)) for chunk in (None, 1, 2, 4, 8)}
+    chunks = {
+        f"{chunk}, log-ratios {how}": seconds(lambda c=chunk, h=how: per_example_gradients(drawn, c, log_ratios=h))
+        for how in ("apart", "together")
+        for chunk in CHUNKS
+    }
     couple, couples = (literal_evaluated[0], literal_pairs[0].chosen), 2 * sizes["evaluated"] * sizes["pairs"]
     readable = couples * seconds(lambda: overlap_sum(literal_layer, *couple), repeats=1, warm_up=False)
     part = 16  # positions of 64, of one couple of responses
@@ -106,8 +121,10 @@ def compare(sizes: dict) -> dict:
     engine = {array: seconds(lambda a=side: ours(a), repeats=5) for array, side in
               (("torch", drawn), ("numpy", as_numpy(drawn)))}  # fmt: skip
     fastest = min(engine.values())
+    default = "None, log-ratios apart"
     return {
         "engine_seconds": engine,
+        "counted_operations_at_the_matrix_rate_seconds": ours(drawn).plan.flops / matrix_rate("float64"),
         "plan": str(ours(drawn).plan),
         "torch_func_seconds_by_chunk": chunks,
         "literal_seconds_scaled": literal,
@@ -115,10 +132,43 @@ def compare(sizes: dict) -> dict:
         "readable_reference_seconds_scaled": readable,
         "readable_reference_fraction_timed": 1 / couples,
         "largest_error_over_largest_change": float((ours(drawn).changes - truth).abs().max() / truth.abs().max()),
-        "times_faster_than_torch_func_default": chunks["None"] / fastest,
+        "times_faster_than_torch_func_default": chunks[default] / fastest,
         "times_faster_than_torch_func_at_its_best": min(chunks.values()) / fastest,
         "times_faster_than_literal": literal / fastest,
         "times_faster_than_readable_reference": readable / fastest,
+    }
+
+
+def on_one_thread(sizes: dict) -> dict:
+    """Processor seconds of both sides on one thread, the least of three runs, and what ours are spent on."""
+    torch.set_num_threads(1)
+    drawn = draw(**sizes)
+
+    def least(run) -> float:
+        run()
+        return min(processor_seconds(run) for _ in range(3))
+
+    engine = least(lambda: ours(drawn))
+    theirs = {
+        f"{chunk}, log-ratios {how}": least(lambda c=chunk, h=how: per_example_gradients(drawn, c, log_ratios=h))
+        for how in ("apart", "together")
+        for chunk in CHUNKS[:4]
+    }
+    a = torch.randn(2048, 2048, dtype=torch.float64)
+    product = least(lambda: a @ a)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        ours(drawn)
+    spent = {event.key.removeprefix("aten::"): event.self_cpu_time_total for event in profiled.key_averages()}
+    whole = sum(spent.values())
+    shares = {"logits": "mm", "factors and inner products": "bmm", "exponentials": "exp2", "sums": "sum"}
+    named = {stage: round(spent[operation] / whole, 3) for stage, operation in shares.items()}
+    return {
+        "engine": engine,
+        "torch_func_by_chunk": theirs,
+        "counted_operations_at_the_matrix_rate": ours(drawn).plan.flops * product / (2 * 2048**3),
+        "times_less_than_torch_func_default": theirs["None, log-ratios apart"] / engine,
+        "times_less_than_torch_func_at_its_best": min(theirs.values()) / engine,
+        "shares_of_the_engine": named | {"everything else": round(1 - sum(named.values()), 3)},
     }
 
 
@@ -176,6 +226,7 @@ def large() -> dict:
 
 def main() -> None:
     rows = {"standard": STANDARD, "comparison": alone(compare, STANDARD)}
+    rows["processor_seconds_on_one_thread"] = alone(on_one_thread, STANDARD)
     wider = {**STANDARD, "vocabulary": 32_000}
     sides = ("engine", "torch.func, default", "torch.func, chunk 1")
     rows["peak_bytes_at_vocabulary_32000"] = {side: alone(peak, side, wider, 2**27) for side in sides}
