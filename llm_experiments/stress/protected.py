@@ -26,6 +26,7 @@ _PATTERNS: tuple[tuple[Kind, str, re.Pattern[str]], ...] = (
     # code without a fence, as RewardBench has it: lines of a shape that prose has not
     ("code", "=", re.compile(r"(?m)^[ \t]*(?:[a-z]{1,9} )?[A-Za-z_][\w.\[\]]{0,60} ?(?:[-+*/]?=|:=) ?[^\s=].*$")),
     ("code", "(", re.compile(r"(?m)^[ \t]*(?:return|print|assert|await|raise|def|for|while|if|elif|else)\b.*[):;]$")),
+    ("code", "return ", re.compile(r"(?m)^[ \t]*return .*[\[\](){}*/+=<>_].*$")),
     ("code", "import", re.compile(r"(?m)^(?:from [\w.]+ )?import [\w.]+(?: as \w+)?(?:, [\w.]+)*$")),
     ("code", "#", re.compile(r"(?m)^[ \t]*#(?:include|define|ifdef|ifndef|endif|!/).*$")),
     ("code", "", re.compile(r"(?m)^.*[;{}][ \t]*$")),
