@@ -135,7 +135,7 @@ def run_in_folder(command: str, request: Any, work: Callable[[Any, Path], Metric
                 shutil.rmtree(output, ignore_errors=True)
             raise
     if finished:
-        return read_json(output / "metrics.json")
+        return _read_metrics(output / "metrics.json")
     try:
         work(request, output)
     except UserError as error:
@@ -145,7 +145,14 @@ def run_in_folder(command: str, request: Any, work: Callable[[Any, Path], Metric
             print(f"error: {error} (process {rank()})", file=sys.__stderr__)
         raise
     wait_for_all()
-    return read_json(output / "metrics.json")  # as any rerun will find them: what is undefined is null
+    return _read_metrics(output / "metrics.json")  # as any rerun will find them: what is undefined is null
+
+
+def _read_metrics(path: Path) -> Metrics:
+    metrics = read_json(path)
+    if not isinstance(metrics, dict) or not all(isinstance(row, dict) for row in metrics.values()):
+        raise UserError(f"{path}: holds no metrics by source of pairs; delete the folder and run again")
+    return metrics
 
 
 def check_contents(output: Path, request: Any) -> None:

@@ -76,7 +76,7 @@ def test_the_folders_are_sound_before_they_are_spoilt(sound):
             assert run("doctor", sound, kind, folder) == ""
 
 
-@hunt(40)
+@hunt(14)
 @given(data=st.data(), command=COMMANDS)
 def test_spoilt_files(sound, data, command):
     kind, name = data.draw(st.sampled_from(files(sound)))
@@ -93,7 +93,7 @@ PARTS = st.dictionaries(st.sampled_from(["a", "rope_type", "0"]), SIZES, max_siz
 SAID = SIZES | st.lists(SIZES, max_size=2) | PARTS
 
 
-@hunt(50)
+@hunt(18)
 @given(data=st.data(), command=COMMANDS)
 def test_any_value_in_place_of_any_setting(sound, data, command):
     kind, name = data.draw(st.sampled_from([one for one in files(sound) if one[1].endswith(".json")]))

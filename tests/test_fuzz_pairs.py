@@ -85,14 +85,14 @@ def test_the_files_are_sound_before_they_are_spoilt(policy):
             assert (folder / "run" / "done.json").exists()
 
 
-@hunt(25)
+@hunt(12)
 @given(data=st.data(), name=st.sampled_from(sorted(FORMATS)), bad_pairs=st.sampled_from(["error", "drop"]))
 def test_spoilt_files(policy, data, name, bad_pairs):
     with scratch() as folder:
         score(policy, folder, name, data.draw(spoilt(FORMATS[name])), bad_pairs=bad_pairs)
 
 
-@hunt(25)
+@hunt(12)
 @given(data=st.data(), name=st.sampled_from(sorted(SHAPES)), bad_pairs=st.sampled_from(["error", "drop"]))
 def test_any_value_in_place_of_any_field(policy, data, name, bad_pairs):
     row = data.draw(revalued(SHAPES[name]))
@@ -107,7 +107,7 @@ ODD = st.one_of(
 )
 
 
-@hunt(15)
+@hunt(6)
 @given(text=ODD, ending=st.sampled_from(["json", "jsonl"]))
 def test_any_json_at_all(policy, text, ending):
     with scratch() as folder:

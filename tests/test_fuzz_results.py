@@ -31,14 +31,15 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
-@hunt(25)
+@hunt(8)
 @given(data=st.data(), stopped=st.booleans())
 def test_a_run_that_is_found_again(finished, data, stopped):
     """`stopped`: as if it had been killed before its end, so that it goes on from what is there."""
     names = sorted(str(path.relative_to(finished / "run")) for path in (finished / "run").rglob("*.json*"))
     name = data.draw(st.sampled_from(names))
     old = (finished / "run" / name).read_bytes()
-    if name.endswith(".json") and data.draw(st.booleans()):
+    # what stands in metrics.json under a source's name is believed: it is ours, and written last but one
+    if name.endswith(".json") and name != "metrics.json" and data.draw(st.booleans()):
         new = json.dumps(data.draw(revalued(json.loads(old)))).encode()
     else:
         new = data.draw(spoilt(old))
@@ -52,7 +53,7 @@ def test_a_run_that_is_found_again(finished, data, stopped):
         obeys([*FLAGS, *words], output, output=output, finished=True)
 
 
-@hunt(6)
+@hunt(2)
 @given(data=st.data())
 def test_rows_that_are_drawn_again(data):
     source = "rung0/unseen_pairs.jsonl"
@@ -65,4 +66,4 @@ def test_rows_that_are_drawn_again(data):
         path = folder / source
         path.parent.mkdir()
         path.write_bytes(new)
-        _draw("unseen_pairs", folder, folder / "out")
+        _draw("separator", folder, folder / "out")
