@@ -19,14 +19,30 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from simulations.results import UserError
+from simulations.results import UserError, leave_writing_to_the_first
 
 Item = TypeVar("Item")
 
 
-def processes() -> int:
-    """How many processes run this command together."""
+@dataclass
+class _Processes:
+    """What this process knows of the others."""
+
+    together: int = 1  # that compute together now
+    acquainted: bool = False  # by us
+
+
+_known = _Processes()
+
+
+def launched() -> int:
+    """How many processes a launcher started, for whatever program."""
     return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def processes() -> int:
+    """How many processes compute together, within `joined`."""
+    return _known.together
 
 
 def rank() -> int:
@@ -34,15 +50,29 @@ def rank() -> int:
     return int(os.environ.get("RANK", 0)) if processes() > 1 else 0
 
 
-def join_processes(*, cpu: bool) -> None:
-    """Let the processes find each other, each with a device of its own; all but the first fall silent."""
-    if processes() == 1:
+@contextmanager
+def joined(*, cpu: bool) -> Iterator[None]:
+    """Within this the processes that a launcher started compute together, each on a device of its own, and the first
+    alone writes and speaks. In a program of somebody else's, which has made them acquainted already, this one stays
+    alone: TRL asks its reward functions in every process, for other texts each."""
+    strangers = torch.distributed.is_available() and torch.distributed.is_initialized() and not _known.acquainted
+    if launched() == 1 or processes() > 1 or strangers:
+        yield
         return
-    from accelerate import PartialState
+    if not _known.acquainted:
+        from accelerate import PartialState
 
-    PartialState(cpu=cpu or not torch.cuda.is_available())
+        PartialState(cpu=cpu or not torch.cuda.is_available())
+        _known.acquainted = True
+    _known.together = launched()
     if rank() > 0:
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        leave_writing_to_the_first(True)
+    try:
+        yield
+    finally:
+        leave_writing_to_the_first(False)
+        _known.together = 1
 
 
 def wait_for_all() -> None:

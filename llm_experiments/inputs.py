@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from llm_experiments.audit import Audit
 from llm_experiments.checkpoints import CHECKPOINTS, has_checkpoint
 from llm_experiments.contents import contents
-from llm_experiments.distributed import first_process_first, join_processes, rank, wait_for_all
+from llm_experiments.distributed import first_process_first, joined, rank, wait_for_all
 from llm_experiments.encoding import EncodedPair, encode_pairs
 from llm_experiments.models import MANIFEST
 from llm_experiments.overlap import Overlap, audit_overlap
@@ -121,8 +121,12 @@ def run_in_folder(command: str, request: Any, work: Callable[[Any, Path], Metric
             user's. What a first attempt had written is removed then, unless it is a proven model, scores or a
             checkpoint.
     """
+    with joined(cpu=request.device == "cpu"):
+        return _run_in_folder(command, request, work)
+
+
+def _run_in_folder(command: str, request: Any, work: Callable[[Any, Path], Metrics]) -> Metrics:
     output: Path = request.output
-    join_processes(cpu=getattr(request, "device", "auto") == "cpu")
     config = {"command": command, **{k: v for k, v in asdict(request).items() if k not in LATER}}
     with first_process_first():
         first = not (output / "config.json").exists()

@@ -31,7 +31,7 @@ from llm_experiments.batches import collate_rows, pair_lines, plan_batches
 from llm_experiments.card import write_card
 from llm_experiments.checkpoints import CHECKPOINTS, bytes_needed, check_space
 from llm_experiments.cost import compared, estimate, passes, say, spent, start_watch
-from llm_experiments.distributed import Spread, gather, processes, share, wait_for_all
+from llm_experiments.distributed import Spread, gather, launched, processes, share, wait_for_all
 from llm_experiments.encoding import EncodedPair, end_token
 from llm_experiments.evaluation import summarise
 from llm_experiments.frozen import fitting_states
@@ -85,6 +85,8 @@ def train_reward_model(
     settings = settings or TrainSettings()
     if not pairs:
         raise UserError("there are no pairs to train on")
+    if launched() != processes():  # transformers' Trainer would divide the batches, and nobody put them together
+        raise UserError("several processes train together by `rewardgap train` alone; start this with one")
     check_lengths(model, pairs)
     check_names(settings)
     select_parameters(model, settings.trainable)

@@ -24,6 +24,7 @@ from typing import Any, Literal
 Row = dict[str, Any]
 ClaimType = Literal["theorem", "registered", "observation"]
 
+_another_writes = False
 _TEMPORARY = re.compile(r"\..+\.\d+\.[0-9a-f]{8}\.tmp")  # what `replacing` leaves where a process is killed
 
 
@@ -147,8 +148,14 @@ def _to_disk(path: Path) -> None:
 
 
 def is_main_process() -> bool:
-    """False in all but the first of several processes that torchrun or accelerate started together."""
-    return int(os.environ.get("WORLD_SIZE", 1)) == 1 or int(os.environ.get("RANK", 0)) == 0
+    """False in all but the first of several processes that compute one run together."""
+    return not _another_writes
+
+
+def leave_writing_to_the_first(given: bool) -> None:
+    """From now on this process computes and another one writes; or, with False, it writes again."""
+    global _another_writes
+    _another_writes = given
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -144,7 +144,7 @@ def test_a_checkpoint_is_all_text_and_tensors_and_belongs_to_its_number_of_proce
     monkeypatch.setattr("torch.get_num_threads", lambda: 64)
     assert read_checkpoint(tmp_path) is not None
     assert "was written with 1 threads, now there are 64; last digits may differ" in capsys.readouterr().err
-    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setattr("llm_experiments.checkpoints.processes", lambda: 3)
     with pytest.raises(UserError, match="written by 1 processes, now there are 3; start as many, or"):
         read_checkpoint(tmp_path)
     header = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])

@@ -17,7 +17,8 @@ import torch
 import llm_experiments
 from llm_experiments.distributed import Sharding, Spread
 from llm_experiments.models import load_reward_model
-from llm_experiments.scoring import score_pairs
+from llm_experiments.scoring import reward_function, score_pairs
+from llm_experiments.training import train_reward_model
 from rewardgap import main
 from simulations.results import UserError
 from tests.lm import KINDS, language_model, random_pairs, tokenizer
@@ -110,6 +111,17 @@ def test_rows_are_gathered_once_and_each_is_its_pairs_own(folder):
 
 
 @pytest.mark.slow
+def test_a_reward_function_answers_every_process_for_itself(folder, seen):
+    """TRL calls its reward functions in each of its processes, with texts of its own."""
+    assert [len(process["asked"]) for process in seen] == [3, 4]
+    reward = reward_function(str(folder / "parallel-explicit"), device="cpu")
+    for process in seen:
+        texts = list(process["asked"])
+        expected = reward(prompts=["Is 3 even?"] * len(texts), completions=texts)
+        assert list(process["asked"].values()) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.slow
 def test_a_sharded_run_resumes_to_the_same_bits(folder, seen):
     assert len(seen[0]["resumed again"]) == 3
     for name in ("scores/pairs.jsonl", "model/model.safetensors"):
@@ -158,8 +170,16 @@ def launched(monkeypatch, name):
     parsed, *_ = _validate_launch_command(launch_command_parser().parse_args(given))
     for key, value in prepare_multi_gpu_env(parsed).items():
         monkeypatch.setenv(key, value)
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("llm_experiments.distributed.processes", lambda: 2)
     return parsed
+
+
+@pytest.mark.integration
+def test_training_of_somebody_elses_processes_is_refused(monkeypatch):
+    """Each would see a part of every batch, and nobody would put them together."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="start this with one"):
+        train_reward_model(load_reward_model(language_model(), "explicit"), random_pairs(4))
 
 
 @pytest.mark.integration

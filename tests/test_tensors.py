@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from llm_experiments.tensors import DamagedFile, read_tensors, write_tensors
-from simulations.results import open_run, remove_temporaries, write_json
+from simulations.results import leave_writing_to_the_first, open_run, remove_temporaries, write_json
 
 TENSORS = {
     "matrix": torch.arange(6.0).reshape(2, 3),
@@ -78,12 +78,11 @@ def test_what_a_killed_process_left_neither_stops_a_run_nor_stays(tmp_path):
     assert sorted(item.name for item in run.rglob(".*")) == [".mine.tmp"]
 
 
-def test_only_the_first_of_several_processes_writes(tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
+def test_of_processes_that_compute_together_one_writes(tmp_path):
+    leave_writing_to_the_first(True)
     write_tensors(tmp_path / "a", TENSORS)
     write_json(tmp_path / "b", {})
     assert not list(tmp_path.iterdir())
-    monkeypatch.setenv("RANK", "0")
+    leave_writing_to_the_first(False)
     write_json(tmp_path / "b", {})
     assert [item.name for item in tmp_path.iterdir()] == ["b"]

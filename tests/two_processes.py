@@ -10,14 +10,15 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from llm_experiments.distributed import join_processes, rank, shard
+from llm_experiments.distributed import joined, shard
 from llm_experiments.models import load_reward_model
-from llm_experiments.scoring import score_pairs
+from llm_experiments.scoring import reward_function, score_pairs
 from llm_experiments.trainer import RewardTrainer
 from rewardgap import main
 from tests.lm import KINDS, language_model, random_pairs, tokenizer
 
 PAIRS = 9  # in batches of two: one process ends an epoch with one pair and a repeated one, the other with repeats alone
+RANK = int(os.environ.get("RANK", 0))
 SHARDED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_RESHARD_AFTER_FORWARD": "true"}
 
 
@@ -109,14 +110,18 @@ def run(folder: Path) -> dict:
     assert (
         main(["score", "--model", str(folder / "parallel-implicit"), *flags, "--output", str(folder / "scored")]) == 0
     )
-    join_processes(cpu=True)
     for kind in KINDS:
-        model = shard(load_reward_model(language_model(), kind, tokenizer=tokenizer()))
-        seen[f"fixed-{kind}-weights"] = [type(weight).__name__ for weight in model.parameters()]
-        seen[f"fixed-{kind}"] = score_pairs(model, random_pairs(PAIRS), batch_size=4)
+        with joined(cpu=True):
+            model = shard(load_reward_model(language_model(), kind, tokenizer=tokenizer()))
+            seen[f"fixed-{kind}-weights"] = [type(weight).__name__ for weight in model.parameters()]
+            seen[f"fixed-{kind}"] = score_pairs(model, random_pairs(PAIRS), batch_size=4)
+    # as TRL asks: each process for completions of its own, and for another number of them
+    asked = [f"No, {number}" for number in range(3 + RANK)]
+    reward = reward_function(str(folder / "parallel-explicit"), device="cpu")
+    seen["asked"] = dict(zip(asked, reward(prompts=["Is 3 even?"] * len(asked), completions=asked), strict=True))
     return seen
 
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    (place / f"seen-{rank()}.json").write_text(json.dumps(run(place)))
+    (place / f"seen-{RANK}.json").write_text(json.dumps(run(place)))
