@@ -71,14 +71,20 @@ def test_scores_are_those_of_rewardgap_score_and_a_rerun_computes_only_what_is_n
     more = ("--transforms", "uppercase", "extra_spaces", "--sides", "responses", "prompt", *first[2:])
     assert stress(place, "grown", *more, models=models) == 0
     assert all(path.read_bytes() == text for path, text in before.items())
-    assert stress(place, "at_once", *more, models=models) == 0
+    monkeypatch.setenv("REWARDGAP_CACHE", str(place / "cache"))
+    for name in ("cached", "at_once"):  # the second finds what the reference has said to the first
+        assert stress(place, name, *more, models=models) == 0
+    costs = [read_json(place / name / "scores/implicit/model.json")["cost"] for name in ("cached", "at_once")]
+    assert [sum(part["reference"] for part in cost.values()) > 0 for cost in costs] == [True, False]
+    assert sum(part["computed"] for part in costs[1].values()) > 0
     for kind in models:
         cost = read_json(scores / kind / "model.json")["cost"]
         rows = read_rows(scores / kind / "extra_spaces@0.5@responses.jsonl")
         earlier = ("original", "uppercase@0.5@responses")
         known = [row for name in earlier for row in read_rows(scores / kind / f"{name}.jsonl")]
         fresh = keys(rows) - keys(known)
-        assert cost["extra_spaces@0.5@responses"] == {"responses": 48, "computed": len(fresh)}
+        asked = len(fresh) if kind == "implicit" else 0
+        assert cost["extra_spaces@0.5@responses"] == {"responses": 48, "computed": len(fresh), "reference": asked}
     grown, at_once = (read_json(place / name / "summary.json") for name in ("grown", "at_once"))
     assert len(grown["table"]) == 8
     assert len(grown["grid"]) == 8

@@ -10,7 +10,7 @@ from simulations.results import Row, UserError, read_rows, write_rows
 
 ORIGINAL = "original"
 Texts = Mapping[str, Sequence[Shifted]]
-Cost = dict[str, dict[str, int]]  # by file: responses, and how many of them had to be computed
+Cost = dict[str, dict[str, int]]  # by file: responses, and how many had to be computed, and by the reference
 
 
 def write_texts(output: Path, pairs: Sequence[Pair], shifts: Sequence[Shift]) -> Texts:
@@ -45,17 +45,17 @@ def score_shifts(
     for path in sorted(place.glob("*.jsonl")):
         judge.remember(read_rows(path))
     if ORIGINAL in missing:
-        before = judge.computed
+        before = judge.computed, judge.asked
         judge.admit(pairs)
         rows, _ = judge.score(pairs)
-        tell({ORIGINAL: {"responses": 2 * len(rows), "computed": judge.computed - before}})
+        tell({ORIGINAL: _cost(2 * len(rows), judge, before)})
         write_rows(place / f"{ORIGINAL}.jsonl", rows)
     originals = {row["id"]: row for row in read_rows(place / f"{ORIGINAL}.jsonl")}
     before_by_id = {pair.id: pair for pair in pairs}
     for name in missing:
         if name == ORIGINAL:
             continue
-        shifted, before = [one for one in texts[name] if one.pair.id in originals], judge.computed
+        shifted, before = [one for one in texts[name] if one.pair.id in originals], (judge.computed, judge.asked)
         scored, dropped = judge.score([pair for pair, fate in shifted if fate == CHANGED])
         found = {row["id"]: row for row in scored}
         rows = []
@@ -68,8 +68,12 @@ def score_shifts(
             else:
                 fate = f"{REJECTED}{dropped[pair.id]}" if pair.id in dropped else fate
                 rows.append({"id": pair.id, "subset": original["subset"], "fate": fate})
-        tell({name: {"responses": 2 * len(shifted), "computed": judge.computed - before}})
+        tell({name: _cost(2 * len(shifted), judge, before)})
         write_rows(place / f"{name}.jsonl", rows)
+
+
+def _cost(responses: int, judge: Scorer, before: tuple[int, int]) -> dict[str, int]:
+    return {"responses": responses, "computed": judge.computed - before[0], "reference": judge.asked - before[1]}
 
 
 def _edited(before: Pair, after: Pair) -> Row:

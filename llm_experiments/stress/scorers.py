@@ -2,7 +2,8 @@
 
 A text is remembered by a hash of all that its reward depends on (a language model's token ids, a function's two
 strings). The hashes are stored with the scores, so that a rerun knows what an earlier one computed. `computed` counts
-the texts that had to be scored.
+the texts that had to be scored, `asked` those of them that an implicit model's reference had to score too: the cache of
+what references have said did not know them.
 """
 
 import sys
@@ -42,7 +43,7 @@ class Scorer:
 
     def __init__(self, tie_tolerance: float = TIE_TOLERANCE) -> None:
         self.tie_tolerance = tie_tolerance
-        self.computed = 0
+        self.computed = self.asked = 0
         self._known: dict[str, Row] = {}
 
     def remember(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -148,12 +149,12 @@ class ModelScorer(Scorer):
         super().__init__(tie_tolerance)
         self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
         self.kind = model.kind
-        self.asked, self.encoding = encoding, limited(encoding, model.config)
+        self._given, self.encoding = encoding, limited(encoding, model.config)
 
     def admit(self, pairs: Sequence[Pair]) -> None:
         from llm_experiments.scoring import check_lengths, check_pooling
 
-        encoded, audit = encode_pairs(pairs, self.tokenizer, self.asked)
+        encoded, audit = encode_pairs(pairs, self.tokenizer, self._given)
         print(audit, file=sys.stderr)
         check_lengths(self.model, encoded)
         check_pooling(self.model, encoded)
@@ -178,7 +179,12 @@ class ModelScorer(Scorer):
     def rewards(self, texts: Sequence[Any], *, paired: bool) -> Mapping[str, np.ndarray]:
         from llm_experiments.scoring import _values
 
-        return _values(self.model, texts, self.batch_size, paired=paired, progress=True)
+        model = self.model
+        known = 0 if model.cache is None else len(model.cache)
+        values = _values(model, texts, self.batch_size, paired=paired, progress=True)
+        if model.kind == "implicit" and model.reference is not None:
+            self.asked += len(texts) if model.cache is None else len(model.cache) - known
+        return values
 
 
 def encode(

@@ -9,7 +9,9 @@ shift. Its name is what its files are called. The run folder:
     config.json, inputs.json, provenance.json, done.json      as every run; done.json is written last
     originals.jsonl                          {id, subset, prompt, chosen, rejected}; messages are rendered to text
     texts/<shift>.jsonl                      {id, subset, side, fate, prompt, chosen, rejected}: one line per original
-    scores/<model>/model.json                {name, source, kind, notes, cost: {shift: {responses, computed}}}
+    scores/<model>/model.json                {name, source, kind, notes, cost: {original|shift: {responses, computed,
+                                             reference}}}: how many, of how many the reward was not known, of how
+                                             many the reference's log-probability was not known either
     scores/<model>/original.jsonl            the columns of `rewardgap score` (id, subset, prompt_hash, scores_chosen,
                                              scores_rejected, results, n_tokens_*, kind, ...), and key_* (of the text)
     scores/<model>/<shift>.jsonl             the same and `fate`, edited_* where it is changed, no scores where rejected
@@ -73,7 +75,8 @@ from llm_experiments.stress.summary import summarise_stress
 from simulations.results import Row, UserError, finish_run, open_run, provenance, read_json, write_json
 
 # What a rerun may ask differently: more of it is more to compute, and the rest changes no number in a row.
-GROWING = ("model", "transforms", "strength", "sides", "rewrites", "full", "train_pairs", "fail_under", "batch_size")
+GROWING = ("model", "transforms", "strength", "sides", "rewrites", "full", "train_pairs")
+LATER = ("fail_under", "batch_size", "cache", "output")
 
 
 def run_stress(request: StressRequest) -> Row:
@@ -84,7 +87,7 @@ def run_stress(request: StressRequest) -> Row:
     """
     output = request.output
     first = not (output / "config.json").exists()
-    fixed = {name: value for name, value in asdict(request).items() if name not in (*GROWING, "output")}
+    fixed = {name: value for name, value in asdict(request).items() if name not in (*GROWING, *LATER)}
     open_run(output, {"command": "stress", **fixed})
     try:
         return _run(request, output)

@@ -236,8 +236,13 @@ def _notes(scores: Sequence[Scores], shifts: Sequence[Shift]) -> list[str]:
     for one in scores:
         cost = [one.about.get("cost", {}).get(name) for name in (ORIGINAL, *(shift.name for shift in shifts))]
         if cost and all(cost):
-            computed, all_of = (sum(part[key] for part in cost) for key in ("computed", "responses"))
-            notes.append(f"{one.name}: {computed} of {all_of} rewards had to be computed, the others were known")
+            all_of, computed, asked = (
+                sum(part[key] for part in cost) for key in ("responses", "computed", "reference")
+            )
+            reference = f" ({asked} by the reference too)" if asked else ""
+            notes.append(
+                f"{one.name}: {computed} of {all_of} rewards had to be computed{reference}, the others were known"
+            )
     return notes
 
 
