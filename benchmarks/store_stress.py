@@ -5,7 +5,7 @@
     python benchmarks/store_stress.py real [FOLDER]     the default suite on 500 real pairs; the GPT-4.1 rewrites
 
 The last one pretrains a small language model on local text, trains an explicit and an implicit reward model on
-UltraFeedback pairs, and runs `rewardgap stress` on both; it needs $REWARDGAP_DATA, and a quarter of an hour on two cores.
+UltraFeedback pairs, and runs `rewardgap stress` on both; it needs $REWARDGAP_DATA, and a quarter of an hour.
 
 Expected of both rungs, written before the first run, in every cluster: the interval of (change of the explicit model's
 accuracy) - (change of the implicit one's) lies above zero, and that of two explicit models trained alike but for their

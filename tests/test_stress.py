@@ -22,6 +22,7 @@ from stress_worlds import (
     write_pairs,
 )
 
+from figures.stress_table import stress_table
 from llm_experiments.pairs import Pair
 from llm_experiments.settings import StressRequest
 from llm_experiments.stress.catalogue import DEFAULT_SUITE, by_name
@@ -31,7 +32,7 @@ from llm_experiments.stress.shifts import CHANGED, combined, shift_by
 from llm_experiments.stress.sides import with_words, words_of
 from llm_experiments.stress.suite import read_pairs, stress_scorers
 from llm_experiments.stress.verdict import JUDGED, decide
-from simulations.results import UserError, read_rows
+from simulations.results import UserError, read_json, read_rows, write_json
 from simulations.statistics import paired_difference_interval
 
 
@@ -123,27 +124,27 @@ class Counting(FunctionScorer):
     """Keeps a list of the texts that it was really asked about."""
 
     def __init__(self, reward):
-        self.asked = []
-        super().__init__(lambda prompt, response: self.asked.append((prompt, response)) or reward(prompt, response))
+        self.texts = []
+        super().__init__(lambda prompt, response: self.texts.append((prompt, response)) or reward(prompt, response))
 
 
 def test_one_more_shift_costs_the_texts_that_it_changed(tmp_path):
     first = Counting(keyword)
     stress_scorers(pairs(60), (SWAPPED,), {"m": first}, tmp_path / "grown")
-    assert len(first.asked) == len(set(first.asked))  # no text twice
+    assert len(first.texts) == len(set(first.texts))  # no text twice
     before = (tmp_path / "grown" / "scores" / "m" / f"{SWAPPED.name}.jsonl").read_bytes()
     second = Counting(keyword)
     grown = stress_scorers(pairs(60), (SWAPPED, HALF), {"m": second}, tmp_path / "grown")
     edited = [HALF.change(pair).pair for pair in pairs(60)]
-    texts = {(p.prompt, text) for p in edited for text in (p.chosen, p.rejected)} - set(first.asked)
-    assert sorted(second.asked) == sorted(texts)
+    texts = {(p.prompt, text) for p in edited for text in (p.chosen, p.rejected)} - set(first.texts)
+    assert sorted(second.texts) == sorted(texts)
     assert 0 < len(texts) < 120
     assert (tmp_path / "grown" / "scores" / "m" / f"{SWAPPED.name}.jsonl").read_bytes() == before
     at_once = stress_scorers(pairs(60), (SWAPPED, HALF), {"m": FunctionScorer(keyword)}, tmp_path / "at_once")
     assert at_once["table"] == grown["table"]
     third = Counting(keyword)
     stress_scorers(pairs(60), (SWAPPED, HALF), {"m": third}, tmp_path / "grown")
-    assert third.asked == []
+    assert third.texts == []
 
 
 def test_other_pairs_do_not_pass_for_those_of_the_folder(tmp_path):
@@ -289,6 +290,20 @@ def test_the_verdict_holds_its_order():
     assert decide(model, [])[0] == "inconclusive"
     model["accuracy"] = interval(0.3, 0.2, 0.4)
     assert decide(model, [])[0] == "uninformative"
+
+
+@pytest.mark.parametrize("count", [1, 60])
+def test_the_printed_table_holds_every_model_and_shift(tmp_path, count):
+    made = stress(tmp_path, {"oracle": truth, "constant": constant}, (SWAPPED, DAMAGED), count=count)
+    write_json(tmp_path / "summary.json", made)
+    text = stress_table(read_json(tmp_path / "summary.json"))  # what cannot be known is null there
+    for model in made["models"]:
+        assert f"{model['name']} (function): {model['verdict']}" in text
+    for row in made["table"]:
+        about = text[text.index(f"{row['model']} (function)") :]
+        line = next(line for line in about.split("\n") if line.startswith(row["name"]))
+        assert f"  {row['accuracy_after']:.3f}  " in line
+        assert ("(damage)" in line) == (row["purpose"] == "sensitivity")
 
 
 def test_rows_of_pairs_without_a_change_are_kept_as_they_were(tmp_path):
