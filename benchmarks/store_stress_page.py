@@ -3,8 +3,8 @@
     python benchmarks/store_stress_page.py TEXT... [--output FOLDER]      some minutes on one core
 
 TEXT is what the language model under both is pretrained on (`make data`: data/text/wikitext2_valid.txt). The pairs are
-about manners: which of two answers to a request for help is the helpful one. Topics of test prompts are new; phrases
-are not, so that both models have something to lose.
+reviews that differ in one word: the kind one is chosen. Places are new in the test pairs; words are not, so that both
+models have something to lose when a word gives way to another of the same meaning.
 """
 
 import argparse
@@ -18,66 +18,59 @@ import rewardgap
 from figures.redraw import STORED
 from simulations.results import Row, write_rows
 
-PLACE = STORED / "stress" / "example"
-KEPT = ("report.html", "summary.json", "config.json", "provenance.json")
+PLACE = STORED / "stress" / "example.html"
+EDITS = ("lowercase", "typos", "filler_sentences", "synonyms", "shuffled_words", "off_topic_sentences")
 TRAIN, TEST = 600, 400
 
-TOPICS = (
-    *("boil an egg", "fold a shirt", "clean a window", "plant 12 tulips", "paint a door", "sharpen a knife"),
-    *("bake bread", "mend a sock", "wash a car", "brew coffee", "train a puppy", "draw a horse", "sew on a button"),
-    *("hang a picture", "learn 50 words", "polish shoes", "make 2 candles", "cook rice", "tie a bow", "wrap a gift"),
-    *("build a shelf", "catch a train", "write a letter", "choose a colour", "organise a party", "fix a bicycle"),
-    *("grow basil", "iron a dress", "store 30 apples", "tune a guitar", "feed a cat", "pack a bag", "move a sofa"),
-    *("read a map", "plan a journey", "make a favourite soup", "light a fire", "frame a photo", "dry herbs", "swim"),
+PLACES = (
+    *("hotel", "museum", "harbour", "library", "market", "garden", "theatre", "bakery", "castle", "cinema", "tower"),
+    *("bridge", "bookshop", "gallery", "farm", "station", "aquarium", "chapel", "park", "zoo", "beach", "lighthouse"),
+    *("school", "tavern", "workshop", "brewery", "vineyard", "ferry", "monastery", "playground"),
 )
+TOWNS = ("Ashby", "Brook", "Corley", "Dunmore", "Elton", "Farley", "Granby", "Holt", "Inver", "Kelso")
 QUESTIONS = (
-    "How do I {}?",
-    "Can you tell me how to {}?",
-    "What is the best way to {}?",
-    "I'd like to {}. Where should I start?",
-    "Please explain how to {}.",
+    "How was the {} in {}?",
+    "Can you tell me about the {} in {}?",
+    "I'm going to see the {} in {}. What's it like?",
+    "Please write one line about the {} in {}.",
 )
-HELPFUL = (
-    ("Of course.", "Gladly.", "I'm happy to help.", "Sure, that's easy.", "Good question.", "With pleasure.", ""),
-    (
-        "Start with a clean table, take about {} minutes, and don't hurry.",
-        "It isn't hard: get everything ready and work slowly for {} minutes.",
-        "You'll need a quiet room; after {} minutes you will see a good result.",
-        "The big secret is patience, and {} minutes are enough for a beginner.",
-        "First gather your tools, then follow the {} steps that I list below.",
-    ),
-    ("Let me know how it goes.", "Ask again if anything is unclear.", "I hope this helps.", "You can do it.", ""),
+OPENINGS = ("I was there for 3 days.", "We went in March.", "It's a short walk.", "I don't travel much.", "")
+REVIEWS = (
+    "We thought that the visit was {}.",
+    "It's fair to say that my guide was {}, and that is all I can say.",
+    "In a word, everything about it seemed {} to us.",
+    "What I remember is how {} it was on a rainy day.",
 )
-DISMISSIVE = (
-    ("No.", "Not now.", "Whatever.", "That's a dull question.", "I've no time for this.", "Why should I?", ""),
-    (
-        "Find a book yourself, waste {} minutes, and don't bother me.",
-        "It isn't my problem: somebody else can lose {} minutes on it.",
-        "You'd ruin the room; after {} minutes you would see a bad result.",
-        "The big mistake is asking, and {} minutes are wasted on a beginner.",
-        "First leave me alone, then forget the {} things that you asked before.",
-    ),
-    ("Stop asking.", "Go away now.", "I couldn't care less.", "Do as you like.", ""),
+CLOSINGS = ("That's my view.", "Others may see it differently.", "It takes 2 hours.", "")
+KIND = (
+    "enjoyable",
+    "clever",
+    "beautiful",
+    "amazing",
+    "concise",
+    "courageous",
+    "polite",
+    "reliable",
+    "helpful",
+    "smart",
 )
+UNKIND = ("boring", "costly", "dangerous", "difficult", "complicated", "rude", "careless", "wrong", "dreadful", "noisy")
 
 
 def write_pairs(folder: Path) -> None:
-    half = len(TOPICS) // 2
-    for name, topics, count in (("train", TOPICS[:half], TRAIN), ("test", TOPICS[half:], TEST)):
-        write_rows(folder / f"{name}.jsonl", manners(topics, count, seed=len(name)))
+    half = len(PLACES) // 2
+    for name, places, count in (("train", PLACES[:half], TRAIN), ("test", PLACES[half:], TEST)):
+        write_rows(folder / f"{name}.jsonl", reviews(places, count, seed=len(name)))
 
 
-def manners(topics: Sequence[str], count: int, seed: int) -> Iterator[Row]:
+def reviews(places: Sequence[str], count: int, seed: int) -> Iterator[Row]:
+    """Pairs whose responses are the same but for one word."""
     random = np.random.default_rng(seed)
     for number in range(count):
-        prompt = str(random.choice(QUESTIONS)).format(random.choice(topics))
-        chosen, rejected = (_answer(phrases, random) for phrases in (HELPFUL, DISMISSIVE))
-        yield {"id": f"manners/{number}", "prompt": prompt, "chosen": chosen, "rejected": rejected}
-
-
-def _answer(phrases: Sequence[Sequence[str]], random: np.random.Generator) -> str:
-    said = (str(random.choice(some)).format(random.integers(2, 60)) for some in phrases)
-    return " ".join(phrase for phrase in said if phrase)
+        prompt = str(random.choice(QUESTIONS)).format(random.choice(places), random.choice(TOWNS))
+        parts = [str(random.choice(some)) for some in (OPENINGS, REVIEWS, CLOSINGS)]
+        both = (" ".join(filter(None, parts)).format(random.choice(words)) for words in (KIND, UNKIND))
+        yield {"id": f"reviews/{number}", "prompt": prompt} | dict(zip(("chosen", "rejected"), both, strict=True))
 
 
 def commands(folder: Path, texts: Sequence[str]) -> Iterator[list[str]]:
@@ -89,7 +82,7 @@ def commands(folder: Path, texts: Sequence[str]) -> Iterator[list[str]]:
         settings = ["--learning_rate", "1e-3", "--num_train_epochs", "2", "--output", str(folder / kind)]
         yield ["train", "--kind", kind, "--model", small, "--pairs", train, *settings]
     models = [str(folder / kind) for kind in ("explicit", "implicit")]
-    edits = ["--strength", "0.5", "1", "--sides", "responses", "prompt", "--train_pairs", train]
+    edits = ["--transforms", *EDITS, "--strength", "0.5", "1", "--sides", "responses", "prompt", "--train_pairs", train]
     yield ["stress", "--model", *models, "--pairs", test, *edits, "--output", str(folder / "stress")]
 
 
@@ -102,9 +95,8 @@ def main() -> None:
     for command in commands(asked.output, asked.text):
         if rewardgap.main(command):
             raise SystemExit(f"failed: rewardgap {' '.join(command)}")
-    PLACE.mkdir(parents=True, exist_ok=True)
-    for name in KEPT:
-        shutil.copy(asked.output / "stress" / name, PLACE / name)
+    PLACE.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(asked.output / "stress" / "report.html", PLACE)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,11 @@ WHISKER = (6.0, 144.0)  # start and stop of the axis, in the picture's 150 units
 VERDICTS = {
     "token-sensitive": ("✗", "bad", "its ranking changes when the tokens change and the meaning does not"),
     "robust": ("✓", "good", "edits that keep the meaning leave its ranking alone, and it notices the damaging ones"),
-    "uninformative": ("?", "open", "it does not rank these pairs better than chance, so there is nothing to lose"),
+    "uninformative": (
+        "?",
+        "open",
+        "it ranks these pairs no better than chance, or notices no damage: that it is unmoved says nothing",
+    ),
     "length-driven": ("✗", "bad", "the length of a response explains its ranking"),
     "inconclusive": ("?", "open", "the intervals are too wide to decide, or the edits changed too few texts"),
 }
@@ -75,7 +79,7 @@ def _page(folder: Path, summary: Row, keep: int) -> str:
     table = side_by_side(summary["table"])
     examples, missing = worst_examples(folder, table, keep=keep) if keep else ([], [])
     style, script = ((TEMPLATES / f"stress.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    reliance = [(row.get("token_reliance") or {}).get(name) for row in table for name in ("overlap", "coefficient")]
+    reliance = [row.get("token_reliance") or {} for row in table]
     return page(
         "stress.html.jinja",
         style=Markup(style),
@@ -96,7 +100,8 @@ def _page(folder: Path, summary: Row, keep: int) -> str:
         damaged=[_cells(row, examples) for row in table if row["purpose"] == "sensitivity"],
         scale=_scale(row for row in table if row["purpose"] == "invariance"),
         unknown=UNKNOWN,
-        reliance_known=any(value is not None for value in reliance),
+        reliance_known=any(one.get(name) is not None for one in reliance for name in ("overlap", "coefficient")),
+        coefficient_known=any(one.get("coefficient") is not None for one in reliance),
         choices={name: list(dict.fromkeys(str(row[name]) for row in table if row.get(name))) for name in CHOICES},
         curves=curves(table),
         examples=examples,
@@ -125,9 +130,9 @@ def headline(models: Sequence[Row]) -> str:
     if len(models) == 1:
         return f"{models[0]['name']} is {models[0]['verdict']}"
     tally = {name: sum(model["verdict"] == name for model in models) for name in VERDICTS}
-    if len(set(tally.values())) == 2 and max(tally.values()) == len(models):
-        return f"{'Both' if len(models) == 2 else f'All {len(models)}'} models are {models[0]['verdict']}"
     found = [f"{count} {'is' if count == 1 else 'are'} {name}" for name, count in tally.items() if count]
+    if len(found) == 1:
+        return f"{'Both' if len(models) == 2 else f'All {len(models)}'} models are {models[0]['verdict']}"
     return f"Of {len(models)} models, " + _listed(found)
 
 
@@ -189,9 +194,8 @@ def _more(row: Row) -> list[tuple[str, str]]:
         lines.append(("tokens of a response", f"{row['tokens_before']:.0f} → {row['tokens_after']:.0f}"))
     if row.get("length_correlation") is not None:
         lines.append(("correlation with length", two(row["length_correlation"])))
-    for name, both in (row.get("baselines") or {}).items():
-        title = BASELINES.get(name, words(name))
-        lines.append((title, f"{two(both['before'])} → {two(both['after'])}" if both else UNKNOWN))
+    for name, both in (row.get("baselines") or {}).items() if row["n_changed"] else ():
+        lines.append((BASELINES[name], f"{two(both['before'])} → {two(both['after'])}" if both else UNKNOWN))
     return [(name, str(value)) for name, value in lines if value is not None]
 
 

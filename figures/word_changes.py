@@ -12,6 +12,7 @@ PieceKind = Literal["same", "gone", "new", "skipped"]
 WORD = re.compile(r"(\s*)(\w+|[^\w\s])", re.DOTALL)
 WORDS = 1500  # of each text are compared; matching is quadratic at worst, and a page shows a window anyway
 RUN = 8  # neighbouring changed words that are marked as one phrase
+ALIKE = 0.4  # share of words in common below which another text was written (a translation), not an edit made
 SHOWN = 1500  # characters of a text that are shown whole
 MARGIN = 100  # characters kept around a change in a longer one
 JOINERS = "\u200c\u200d"  # spelling of Persian and of emoji, no trickery
@@ -34,8 +35,9 @@ def changes(before: str, after: str) -> list[Piece]:
     """The pieces that make up both texts: same and gone give `before`, same and new give `after`.
 
     Words are aligned without regard to case, so that an edit of the case does not lose its place; the blanks before a
-    word belong to it and are compared on their own. Of texts beyond `WORDS` words the changed part is compared as far
-    as that reaches, and a `skipped` piece closes the list.
+    word belong to it and are compared on their own. A text that has little in common with the other replaces it whole:
+    what a translation shares with its original by chance would only hide both. Of texts beyond `WORDS` words the
+    changed part is compared as far as that reaches, and a `skipped` piece closes the list.
     """
     old, new = _words(before), _words(after)
     start = 0
@@ -114,6 +116,9 @@ def _text(words: Sequence[_Word]) -> str:
 
 def _aligned(old: Sequence[_Word], new: Sequence[_Word]) -> Iterator[Piece]:
     matcher = SequenceMatcher(None, [word.core.casefold() for word in old], [word.core.casefold() for word in new])
+    if len(old) != len(new) and matcher.ratio() < ALIKE:
+        yield from (Piece("gone", _text(old)), Piece("new", _text(new)))
+        return
     for name, a, b, c, d in matcher.get_opcodes():
         if name == "equal" or (name == "replace" and b - a == d - c):
             for one, other in zip(old[a:b], new[c:d], strict=True):

@@ -8,19 +8,21 @@ from pathlib import Path
 import pytest
 
 import rewardgap
+from llm_experiments.stress.verdict import VERDICTS
 from rewardgap_arguments import parse
 
 KINDS = ("explicit", "implicit")
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = ROOT / "llm_experiments/stress/README.md"
 BLOCK = re.compile(r"(?:<!-- tested(?:: (\S+))? -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
 
 
-def blocks(language: str) -> list[tuple[bool, str, str]]:
+def blocks(language: str, document: str = README) -> list[tuple[bool, str, str]]:
     """(tested?, file name, text) of the fenced blocks in one language."""
     return [
         (found.group(0).startswith("<!--"), found.group(1) or "", found.group(3))
-        for found in BLOCK.finditer(README)
+        for found in BLOCK.finditer(document)
         if found.group(2) == language
     ]
 
@@ -93,3 +95,15 @@ def test_its_numbers_are_those_of_the_stored_run():
     assert (
         f"{claims['rung0.explicit_follows_separator']['n']} of {claims['rung0.unseen_all_tied']['n']} pairs" in README
     )
+
+
+def test_the_guide_to_stress_tests_keeps_its_word():
+    guide = GUIDE.read_text(encoding="utf-8")
+    shown = [words for _, _, text in blocks("sh", guide) for words in commands(text)]
+    assert len(shown) >= 6
+    for words in shown:
+        parse("rewardgap", "", rewardgap.COMMANDS, rewardgap.ALIASES, words)
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", guide) if "://" not in link]
+    assert links
+    assert not [link for link in links if not (GUIDE.parent / link).exists()]
+    assert set(VERDICTS) == set(re.findall(r"^\| `([a-z-]+)` \|", guide, re.MULTILINE))

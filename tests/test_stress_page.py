@@ -83,6 +83,17 @@ def test_what_is_unknown_says_why(run: Path) -> None:
     assert text.count(">training pairs unknown</td>") == len(read_json(run / "summary.json")["table"]) + 2 * 2
 
 
+def test_a_coefficient_that_was_not_computed_says_how_to_get_it(tmp_path: Path) -> None:
+    summary = stress_rows.write_run(tmp_path, pairs=6)
+    for line in summary["table"]:
+        line["token_reliance"]["overlap"] = 0.5
+    write_json(tmp_path / "summary.json", summary)
+    write_stress(tmp_path)
+    assert "computed with <code>--train_pairs</code>" in page_of(tmp_path)
+    assert 'data-label="overlap" data-value="0.5">0.50<' in page_of(tmp_path)
+    assert 'data-label="coefficient"' not in page_of(tmp_path)
+
+
 def test_the_page_shows_text_as_text_and_runs_its_own_script_alone(run: Path) -> None:
     text = page_of(run)
     scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
@@ -215,6 +226,13 @@ def test_changes_are_marked_word_by_word() -> None:
     assert of("a  b\nc", "a b c")[1:6] == [
         ("gone", "␣␣"), ("new", "␣"), ("same", "b"), ("gone", "⏎\n"), ("new", "␣")]  # fmt: skip
     assert of("pаy", "pay") == [("gone", "pаy"), ("new", "pay")]  # the first with a Cyrillic letter
+
+
+def test_a_translation_replaces_the_text_and_is_not_mixed_into_it() -> None:
+    before, after = "The flag, also known by name, has 50 stars.", "Le drapeau, aussi connu sous ce nom, a 50 étoiles."
+    assert [piece.kind for piece in changes(before, after)] == ["gone", "new", "same"]
+    same_length = changes("one two three four", "оne twо thrее fоur")  # look-alikes, all of them
+    assert [piece.kind for piece in same_length] == ["gone", "new"]
 
 
 def test_a_long_text_is_shown_around_its_changes() -> None:
