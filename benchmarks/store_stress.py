@@ -36,12 +36,13 @@ from llm_experiments.tasks.language_study import load_base
 from llm_experiments.tasks.persona import EVALUATED, read_personas, sample_prompts, training_pairs
 from llm_experiments.tasks.stress_ladder import language_shifts, persona_pairs, persona_shifts
 from llm_experiments.training import train_reward_model
-from simulations.results import Row, provenance, read_json, write_json, write_rows
+from simulations.results import Row, provenance, read_json, read_rows, write_json, write_rows
 
 PLACE = STORED / "stress"
 PLAIN = EncodingSettings(terminator="strip", max_length=0)
 CLUSTERS = {1: 6, 2: 6}
 REWRITES = ("paraphrase", "french", "spanish")
+DAMAGE = ("shuffled_words", "off_topic_sentences")
 LENGTH = 1536  # tokens; no pair of the three sets is longer in a vocabulary of 4096
 LANGUAGE_MODEL = replace(real_pairs.PRETRAIN, hidden=64, layers=2, steps=300, block=128, max_positions=LENGTH)
 TRAINING = {
@@ -130,7 +131,7 @@ def _scorer(
 
 def real(folder: Path) -> None:
     """500 pairs of UltraFeedback, LLMBar and HH-RLHF under the default suite; the 200 of UltraFeedback's test set under
-    it and its paraphrase, French and Spanish."""
+    its GPT-4.1 paraphrase, French and Spanish, and under damage."""
     data = data_folder()
     test = data / "razin2025" / "ultrafeedback_test.jsonl"
     hh = data / "hh_rlhf" / "harmless-base_test.jsonl.gz"
@@ -138,19 +139,23 @@ def real(folder: Path) -> None:
     llmbar = [pair for file in sorted((data / "llmbar").glob("*.json")) for pair in load_pairs(file)]
     write_pairs(folder / "llmbar.jsonl", llmbar)
     rewrites = [data / "razin2025" / f"ultrafeedback_{name}_test.jsonl" for name in REWRITES]
-    train = ["--train_pairs", folder / "train.jsonl", "--max_length", LENGTH, "--bad_pairs", "drop"]
+    trained = {row["id"] for row in read_rows(folder / "explicit" / "pairs.jsonl")}  # the others were too long
+    write_pairs(folder / "trained.jsonl", [p for p in load_pairs(folder / "train.jsonl") if p.id in trained])
+    train = ["--train_pairs", folder / "trained.jsonl", "--max_length", LENGTH, "--bad_pairs", "drop"]
     runs = {
         "default": ["--pairs", test, folder / "llmbar.jsonl", hh, "--limit", 500],
-        "rewrites": ["--pairs", test, "--rewrites", *rewrites],
+        "rewrites": ["--pairs", test, "--rewrites", *rewrites, "--transforms", *DAMAGE],
     }
     for name, words in runs.items():
-        start = time.perf_counter()
+        start, fresh = time.perf_counter(), not (folder / name).exists()
         command("stress", "--model", *models, *words, *train, "--output", folder / name)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start if fresh else None
         summary = read_json(folder / name / "summary.json")
         for model in summary["models"]:
             model["source"] = Path(model["source"]).name  # a folder of this machine says nothing to others
         summary["notes"] = [note for note in summary["notes"] if "reference:" not in note]
+        if seconds is None:  # a run that was continued
+            seconds = read_json(PLACE / f"{name}.json")["seconds"] if (PLACE / f"{name}.json").exists() else None
         write_json(PLACE / f"{name}.json", rounded(summary | {"seconds": seconds}))
     write_json(PLACE / "real_provenance.json", provenance(language_model=asdict(LANGUAGE_MODEL), training=TRAINING))
 
