@@ -10,6 +10,10 @@ UltraFeedback pairs, and runs `rewardgap stress` on both; it needs $REWARDGAP_DA
 Expected of both rungs, written before the first run, in every cluster: the interval of (change of the explicit model's
 accuracy) - (change of the implicit one's) lies above zero, and that of two explicit models trained alike but for their
 seed lies within +-0.05; the explicit ones are robust, the implicit one is token-sensitive.
+
+Found: all of it on rung 1, in six clusters. On rung 2, in four clusters of 40 prompts, implicit and explicit are told
+apart in each, but two explicit models are not shown to be equal in any: in one they differ (0.125, from 0.059 to 0.179:
+the second loses an eighth of its accuracy on the published paraphrase), in three the interval reaches beyond 0.05.
 """
 
 import os
@@ -17,6 +21,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +45,7 @@ from simulations.results import Row, provenance, read_json, read_rows, write_jso
 
 PLACE = STORED / "stress"
 PLAIN = EncodingSettings(terminator="strip", max_length=0)
-CLUSTERS = {1: 6, 2: 6}
+CLUSTERS = {1: 6, 2: 4}
 REWRITES = ("paraphrase", "french", "spanish")
 DAMAGE = ("shuffled_words", "off_topic_sentences")
 LENGTH = 1536  # tokens; no pair of the three sets is longer in a vocabulary of 4096
@@ -97,7 +102,7 @@ def _cluster(
 ) -> list[Row]:
     start = time.perf_counter()
     asked = {"explicit": ("explicit", 0), "explicit_again": ("explicit", ALIKE), "implicit": ("implicit", 0)}
-    scorers = {name: _scorer(kind, cluster + more, *given) for name, (kind, more) in asked.items()}
+    scorers = {name: partial(_scorer, kind, cluster + more, *given) for name, (kind, more) in asked.items()}
     summary = stress_scorers(pairs, shifts, scorers, folder / "stress")
     about = {"rung": rung, "cluster": cluster}
     verdicts = {row["name"]: row for row in summary["models"]}

@@ -53,7 +53,7 @@ is another run. No text is scored twice by one model: an edit costs the texts th
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from hashlib import blake2b
@@ -98,14 +98,22 @@ def run_stress(request: StressRequest) -> Row:
 
 
 def stress_scorers(
-    pairs: Sequence[Pair], shifts: Sequence[Shift], scorers: Mapping[str, Scorer], output: Path, **options: Any
+    pairs: Sequence[Pair],
+    shifts: Sequence[Shift],
+    scorers: Mapping[str, Scorer | Callable[[], Scorer]],
+    output: Path,
+    **options: Any,
 ) -> Row:
     """The same with scorers in memory (a `FunctionScorer` is any function of prompt and response), by name; `options`
     go to `summarise_stress`. Use a new folder for other pairs or scorers: what it holds is told by name alone.
+
+    Args:
+        scorers: or functions that make them, called only where something is left to score.
     """
     texts = write_texts(output, pairs, shifts)
-    for name, scorer in scorers.items():
-        score_shifts(output / "scores" / name, pairs, texts, lambda scorer=scorer: scorer)
+    for name, given in scorers.items():
+        make = (lambda given=given: given) if isinstance(given, Scorer) else given
+        score_shifts(output / "scores" / name, pairs, texts, make)
     return summarise_stress(output, shifts, list(scorers), **options)
 
 
