@@ -58,15 +58,19 @@ def token_log_probabilities(
     response_mask: Bool[torch.Tensor, "rows length"],
     output_layer: nn.Module,
     rule: LogitRule,
+    aside: list[torch.Tensor] | None = None,
 ) -> Float[torch.Tensor, "rows length"]:
     """ln pi(token | tokens before) in nats at the masked tokens, 0 elsewhere; float64.
 
-    The first position of a row has nothing before it and must not be masked.
+    The first position of a row has nothing before it and must not be masked. With `aside`, the gradient of a plain
+    output layer's weights is put there and not passed on.
     """
     mask = response_mask[:, 1:]
     states, targets = hidden[:, :-1][mask], input_ids[:, 1:][mask]
     if _is_plain(output_layer):
-        values = tiled_log_probabilities(states, output_layer.weight, output_layer.bias, targets, rule).double()
+        values = tiled_log_probabilities(
+            states, output_layer.weight, output_layer.bias, targets, rule, aside=aside
+        ).double()
     else:
         values = _by_rows(states, targets, output_layer, rule).double()
     return torch.zeros(input_ids.shape, dtype=torch.float64, device=hidden.device).masked_scatter(

@@ -91,6 +91,7 @@ class RewardModel(nn.Module):
         self._adapter: tuple[Any] = (None,)
         self._classifier: tuple[Any] = (None,)
         self.cache: ReferenceCache | None = None
+        self.aside: list[torch.Tensor] | None = None  # see llm_experiments/tied.py
         self.shared = SharedPrompts(backbone(policy).config)
         self._takes_positions = "position_ids" in inspect.signature(backbone(policy).forward).parameters
         for model in (policy, reference):
@@ -146,7 +147,7 @@ class RewardModel(nn.Module):
         hidden = self._hidden(self.policy, *rows) if hidden is None else hidden
         if self.kind == "implicit":
             layer = self.policy.get_output_embeddings()
-            return token_log_probabilities(hidden, input_ids, response_mask, layer, self.rule).sum(-1)
+            return token_log_probabilities(hidden, input_ids, response_mask, layer, self.rule, self.aside).sum(-1)
         if self.kind == "generative":
             last = last_attended(attention_mask)
             return last_logits(hidden, last, self.policy.get_output_embeddings(), self.rule)
@@ -178,10 +179,8 @@ class RewardModel(nn.Module):
             layer = model.get_output_embeddings()
             return token_log_probabilities(hidden, batch["input_ids"], batch["response_mask"], layer, self.rule).sum(-1)
 
-    def hidden_states(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor
-    ) -> Float[torch.Tensor, "rows length dim"]:
-        """What the head or the output layer reads."""
+    def hidden_states(self, input_ids: Any, attention_mask: Any, position_ids: Any) -> torch.Tensor:
+        """What the head or the output layer reads, (rows, length, dim)."""
         return self._hidden(self.policy, input_ids, attention_mask, position_ids)
 
     def _hidden(self, model: Any, *rows: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 
+from llm_experiments.distributed import processes
+
 ONE_MASK = ("gemma", "llama", "mistral", "gpt_neox", "cohere", "granite", "gpt2")
 MASK_BY_LAYER = ("gemma2", "gemma3_text", "qwen2", "qwen3")  # {"full_attention": ..., "sliding_attention": ...}
 ATTENTION = ("eager", "sdpa")  # the others take no mask, or one of another kind
@@ -50,7 +52,7 @@ class SharedPrompts:
         self.reason = _unsuited(config)
         self.on = not self.reason
         # processes of one run must make the same forward passes, and may differ in which batch is their first
-        self._compared = torch.distributed.is_initialized()
+        self._compared = processes() > 1
 
     def hidden_states(
         self, run: Callable[..., torch.Tensor], dtype: torch.dtype, *rows: Int[torch.Tensor, "rows length"]

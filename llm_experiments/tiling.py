@@ -23,6 +23,7 @@ def tiled_log_probabilities(
     targets: Int[torch.Tensor, " tokens"],
     rule: Any,
     tile: int = 0,
+    aside: list[torch.Tensor] | None = None,
 ) -> Float[torch.Tensor, " tokens"]:
     """ln softmax(rule(states weight' + bias))[target] in nats; float32 at least, with gradients for the first three.
 
@@ -32,6 +33,7 @@ def tiled_log_probabilities(
     Args:
         rule: logits are multiplied by its `multiplier`, then capped as cap * tanh(logits / cap).
         tile: columns at a time; 0 for as many as fit `TILE_ELEMENTS`.
+        aside: the gradient of `weight` is put here and not passed on.
     """
     device = states.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
@@ -39,12 +41,14 @@ def tiled_log_probabilities(
     trained = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (states, weight, bias))
     keep = KEPT_ELEMENTS.get(device, 2**24) if trained else 0
     with torch.autocast(device, enabled=False):
-        return _Tiled.apply(states, weight, bias, targets, (rule.multiplier, rule.cap, dtype, tile), keep)
+        return _Tiled.apply(states, weight, bias, targets, (rule.multiplier, rule.cap, dtype, tile), keep, aside)
 
 
 class _Tiled(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Any, weight: Any, bias: Any, targets: Any, options: Any, keep: int) -> torch.Tensor:
+    def forward(
+        ctx: Any, states: Any, weight: Any, bias: Any, targets: Any, options: Any, keep: int, aside: Any
+    ) -> torch.Tensor:
         inputs = states.to(options[2])
         picked = torch.zeros(len(targets), dtype=_precision(weight), device=states.device)
         parts, kept = [], []
@@ -58,7 +62,7 @@ class _Tiled(torch.autograd.Function):
             parts.append(logits.sub_(top[:, None]).exp_().sum(1).log_().add_(top))
         total = torch.logsumexp(torch.stack(parts), 0)
         ctx.save_for_backward(states, weight, bias, targets, total)
-        ctx.options, ctx.kept = options, kept
+        ctx.options, ctx.kept, ctx.aside = options, kept, aside
         return picked - total
 
     @staticmethod
@@ -95,7 +99,10 @@ class _Tiled(torch.autograd.Function):
                     torch.mm(part.T, inputs, out=of_weight[columns])
                 else:
                     of_weight[columns] = part.T @ inputs
-        return None if of_states is None else of_states.to(states.dtype), of_weight, of_bias, None, None, None
+        if of_weight is not None and ctx.aside is not None:
+            ctx.aside.append(of_weight)
+            of_weight = None
+        return None if of_states is None else of_states.to(states.dtype), of_weight, of_bias, None, None, None, None
 
 
 def _tiles(inputs: Any, weight: Any, bias: Any, options: Any, kept: Any = ()) -> Any:

@@ -42,6 +42,7 @@ from llm_experiments.reference_cache import cache_folder
 from llm_experiments.saving import save_reward_model
 from llm_experiments.scoring import check_lengths, score_source
 from llm_experiments.settings import EncodingSettings, StartSettings, TrainRequest, TrainSettings
+from llm_experiments.tied import one_gradient
 from llm_experiments.weights import adapter_base, first_line
 from simulations.results import (
     Row,
@@ -131,14 +132,14 @@ def train_reward_model(
                 f"transformers' Trainer refuses its settings ({first_line(error)}); see --report_to, --optim and "
                 "--lr_scheduler_type"
             ) from None
-        one_gradient(model)
         before = estimate(model, collator, settings) if on_cost and processes() == 1 else None
         if before:
             say(before)
         started = start_watch(model)
         gc.freeze()  # accelerate collects garbage before it trains: 0.4 s over the libraries' objects, for nothing
         try:
-            trainer.run()
+            with one_gradient(model):
+                trainer.run()
         finally:
             gc.unfreeze()
             saving.restore_signals()
@@ -181,16 +182,6 @@ def select_parameters(model: RewardModel, trainable: str) -> None:
         policy.config.tie_word_embeddings = policy.config.get_text_config().tie_word_embeddings = False
         layer = copied
     layer.requires_grad_(True)
-
-
-def one_gradient(model: RewardModel) -> None:
-    """Where one matrix is both the input and the output embeddings, its gradient comes in two parts of its size. As a
-    sparse one, of the tokens in the batch alone, the second is added to the first in place."""
-    if model.kind == "explicit" or processes() > 1:
-        return  # no output layer; and data-parallel training wants to know beforehand which gradients are sparse
-    embeddings, layer = model.policy.get_input_embeddings(), model.policy.get_output_embeddings()
-    if isinstance(embeddings, nn.Embedding) and embeddings.weight is layer.weight and layer.weight.requires_grad:
-        embeddings.sparse = True
 
 
 def reference_log_probabilities(

@@ -342,34 +342,3 @@ def test_mistakes_end_in_one_line_and_leave_nothing_behind(base, pairs_file, tmp
     (other / "notes.txt").write_text("mine")
     refused(tmp_path, base, pairs_file, "is not empty and holds no run of ours", output=other)
     assert [path.name for path in Path(other).iterdir()] == ["notes.txt"]
-
-
-@pytest.mark.parametrize("kind", ["implicit", "generative"])
-def test_tied_embeddings_get_one_gradient_which_is_the_one_of_both_uses(kind):
-    """Two micro-batches, so that gradients are also added to what is there."""
-    model, pairs = start(kind, "gemma"), random_pairs(4)
-    settings = TrainSettings(
-        optim="sgd", learning_rate=1e-2, per_device_train_batch_size=2, gradient_accumulation_steps=2, max_steps=1
-    )
-    moved = []
-    for sparse in (True, False):
-        trained = start(kind, "gemma")
-        if not sparse:
-            trained.policy.set_input_embeddings(Dense.of(trained.policy.get_input_embeddings()))
-        train_reward_model(trained, pairs, settings)
-        assert trained.policy.get_input_embeddings().sparse is sparse
-        moved.append(weights(trained) - weights(model))
-    assert moved[0].abs().max() > 1e-4
-    assert torch.allclose(*moved, atol=1e-6)
-
-
-class Dense(torch.nn.Embedding):
-    """Stays as it was, whatever is asked of it."""
-
-    sparse = property(lambda self: False, lambda self, value: None)
-
-    @classmethod
-    def of(cls, embeddings):
-        embeddings.__class__ = type("Dense", (cls, type(embeddings)), {})
-        del embeddings.__dict__["sparse"]
-        return embeddings
