@@ -62,7 +62,8 @@ def build(name, kind, *, tied):
 
 
 def check_batches(name, kind, tied, terminator):
-    """Alone and in a batch under every padding; returns how many paddings were compared."""
+    """Alone and in a batch under every padding, the pairs in another order and swapped; returns how many paddings were
+    compared."""
     model = build(name, kind, tied=tied)
     some = rows(encode_pairs(PAIRS, tokenizer(), EncodingSettings(terminator=terminator))[0], kind)
     assert max(len(ids) for ids, _, _ in some) > 2 * WINDOW
@@ -80,6 +81,14 @@ def check_batches(name, kind, tied, terminator):
             worst = np.abs(values(model, group, side, pad_id) - alone[list(place)]) - allowed[list(place)]
             assert np.all(worst <= 0), (name, kind, tied, terminator, padding, worst + allowed[list(place)])
         done += 1
+    mirrored = [Pair(pair.id, "", pair.prompt, pair.rejected, pair.chosen) for pair in PAIRS]
+    swapped = rows(encode_pairs(mirrored, tokenizer(), EncodingSettings(terminator=terminator))[0], kind)
+    margins = np.subtract(*values(model, some).reshape(-1, 2).T)
+    worst = np.abs(np.subtract(*values(model, swapped).reshape(-1, 2).T) + margins) - 2 * allowed.reshape(-1, 2).max(1)
+    assert np.all(worst <= 0), (name, kind, tied, terminator, "swapped")
+    order = [3, 0, 2, 1]
+    worst = np.abs(values(model, [some[place] for place in order]) - alone[order]) - allowed[order]
+    assert np.all(worst <= 0), (name, kind, tied, terminator, "in another order")
     return done
 
 
@@ -119,8 +128,14 @@ def check_by_hand(name, tied):
                 assert abs(found - BETA * float(full[0] - full[1])) <= 1e-5 * length
             else:
                 yes, no = own_log_probabilities(model.policy, ids)[-1, list(model.answers)].exp().tolist()
+                model.answers = model.answers[::-1]
+                refused = float(values(model, [(ids, start, length)])[0])
+                model.answers = model.answers[::-1]
                 assert abs(found - yes) <= 1e-5
-                assert yes + no <= 1 + 1e-6
+                assert abs(refused - no) <= 1e-5
+                assert (
+                    found + refused <= 1 + 1e-6
+                )  # other words have a share: a softmax over the two alone would not do
 
 
 def check_gradients(name, tied):
