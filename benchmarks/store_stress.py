@@ -41,7 +41,7 @@ from llm_experiments.tasks.language_study import load_base
 from llm_experiments.tasks.persona import EVALUATED, read_personas, sample_prompts, training_pairs
 from llm_experiments.tasks.stress_ladder import language_shifts, persona_pairs, persona_shifts
 from llm_experiments.training import train_reward_model
-from simulations.results import Row, provenance, read_json, read_rows, write_json, write_rows
+from simulations.results import Row, provenance, read_json, write_json, write_rows
 
 PLACE = STORED / "stress"
 PLAIN = EncodingSettings(terminator="strip", max_length=0)
@@ -144,16 +144,14 @@ def real(folder: Path) -> None:
     llmbar = [pair for file in sorted((data / "llmbar").glob("*.json")) for pair in load_pairs(file)]
     write_pairs(folder / "llmbar.jsonl", llmbar)
     rewrites = [data / "razin2025" / f"ultrafeedback_{name}_test.jsonl" for name in REWRITES]
-    trained = {row["id"] for row in read_rows(folder / "explicit" / "pairs.jsonl")}  # the others were too long
-    write_pairs(folder / "trained.jsonl", [p for p in load_pairs(folder / "train.jsonl") if p.id in trained])
-    train = ["--train_pairs", folder / "trained.jsonl", "--max_length", LENGTH, "--bad_pairs", "drop"]
+    encoding = ["--max_length", LENGTH, "--bad_pairs", "drop"]
     runs = {
         "default": ["--pairs", test, folder / "llmbar.jsonl", hh, "--limit", 500],
         "rewrites": ["--pairs", test, "--rewrites", *rewrites, "--transforms", *DAMAGE],
     }
     for name, words in runs.items():
         start, fresh = time.perf_counter(), not (folder / name).exists()
-        command("stress", "--model", *models, *words, *train, "--output", folder / name)
+        command("stress", "--model", *models, *words, *encoding, "--output", folder / name)
         seconds = time.perf_counter() - start if fresh else None
         summary = read_json(folder / name / "summary.json")
         for model in summary["models"]:
