@@ -24,6 +24,7 @@ from torch import nn
 from simulations.results import UserError
 
 VARIABLE = "REWARDGAP_CACHE"  # a folder, or none
+VERSION = "2"  # of how values are computed; those of another are not read
 NOT_CONTENT = ("_name_or_path", "transformers_version", "architectures", "torch_dtype", "dtype")
 
 
@@ -108,29 +109,31 @@ class ReferenceCache:
 
 
 def row_keys(input_ids: torch.Tensor, attention_mask: torch.Tensor, response_mask: torch.Tensor) -> list[str]:
-    """A name for each row's tokens and response, (rows, length) each; the same under any padding."""
+    """A name for each row's tokens and response, (rows, length) each; the same under any padding, but not on another
+    kind of device, which rounds otherwise."""
+    device = input_ids.device.type.encode()
     rows = zip(input_ids.cpu(), attention_mask.bool().cpu(), response_mask.cpu(), strict=True)
     return [
-        blake2b(ids[real].numpy().tobytes() + scored[real].numpy().tobytes(), digest_size=16).hexdigest()
+        blake2b(device + ids[real].numpy().tobytes() + scored[real].numpy().tobytes(), digest_size=16).hexdigest()
         for ids, real, scored in rows
     ]
 
 
 @torch.no_grad()
 def weights_hash(model: nn.Module) -> str:
-    """Of a model's config, and the names, types and contents of its parameters; an adapter around it is left out."""
+    """Of a model's config, and the names, types and contents of what is saved of it; an adapter is left out."""
     config = {key: value for key, value in model.config.to_dict().items() if key not in NOT_CONTENT}
-    total = blake2b(repr(sorted(config.items(), key=lambda item: item[0])).encode(), digest_size=16)
-    for name, tensor in sorted(_parameters(model).items()):
+    total = blake2b((VERSION + repr(sorted(config.items(), key=lambda item: item[0]))).encode(), digest_size=16)
+    for name, tensor in sorted(_saved(model).items()):
         content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         total.update(content.numpy())
     return total.hexdigest()
 
 
-def _parameters(model: nn.Module) -> dict[str, torch.Tensor]:
-    """By the names that they have without an adapter."""
-    own = {name: tensor for name, tensor in model.named_parameters() if "lora_" not in name}
+def _saved(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and persistent buffers by the names that they have without an adapter."""
+    own = {name: tensor for name, tensor in model.state_dict().items() if "lora_" not in name}
     return {name.replace(".base_layer", ""): tensor for name, tensor in own.items()}
 
 

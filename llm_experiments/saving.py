@@ -22,11 +22,11 @@ from torch import nn
 
 from llm_experiments.batches import collate_pairs
 from llm_experiments.encoding import EncodedPair
+from llm_experiments.forward import backbone
+from llm_experiments.heads import HEAD_FILE
 from llm_experiments.models import (
-    HEAD_FILE,
     MANIFEST,
     RewardModel,
-    backbone,
     load_reward_model,
     quiet_transformers,
     read_manifest,

@@ -8,6 +8,7 @@ import torch
 
 from llm_experiments.batches import collate_rows
 from llm_experiments.encoding import encode_pairs
+from llm_experiments.forward import Forward
 from llm_experiments.models import load_reward_model, read_manifest
 from llm_experiments.pairs import Pair
 from llm_experiments.saving import save_reward_model
@@ -57,7 +58,7 @@ BETA = 0.5  # neither 0 nor 1, which equal their squares
 def build(name, kind, *, tied):
     model = load_reward_model(family(name, tied=tied), kind, tokenizer=tokenizer(), beta=BETA, device="cpu")
     if kind == "implicit":  # another model as reference, or every reward were zero
-        model._reference = (family(name, tied=tied, seed=1).requires_grad_(False),)
+        model._reference = Forward(family(name, tied=tied, seed=1).requires_grad_(False))
     return model
 
 

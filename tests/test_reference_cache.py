@@ -19,6 +19,12 @@ pytestmark = pytest.mark.integration
 PAIRS = random_pairs(6)
 
 
+class OnCuda(torch.Tensor):
+    """A tensor that says so."""
+
+    device = torch.device("cuda")
+
+
 class Asked:
     """Counts the forward passes of a model's reference."""
 
@@ -79,6 +85,22 @@ def test_without_its_adapter_a_policy_is_its_base(tmp_path):
     before = weights_hash(model.policy)
     add_lora(model, StartSettings(use_peft=True), adapter_reference=True)
     assert weights_hash(model.reference) == before == weights_hash(base)
+
+
+def test_a_buffer_that_is_saved_is_part_of_a_reference_and_so_is_the_kind_of_device():
+    base = language_model()
+    before = weights_hash(base)
+    base.model.register_buffer("scale", torch.tensor(1.0))
+    one = weights_hash(base)
+    base.model.scale.fill_(2.0)
+    assert len({before, one, weights_hash(base)}) == 3
+    base.model.register_buffer("passing", torch.tensor(1.0), persistent=False)
+    kept = weights_hash(base)
+    base.model.passing.fill_(2.0)
+    assert weights_hash(base) == kept
+    batch = collate_pairs(PAIRS, "implicit")
+    rows = [batch[name] for name in ("input_ids", "attention_mask", "response_mask")]
+    assert not set(row_keys(*rows)) & set(row_keys(rows[0].as_subclass(OnCuda), *rows[1:]))
 
 
 def test_damage_is_named_and_computed_again(tmp_path, capsys):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from llm_experiments.forward import Forward
 from llm_experiments.models import load_reward_model
 from llm_experiments.scoring import score_pairs
 from tests.lm import KINDS, language_model, random_pairs, tokenizer
@@ -24,7 +25,7 @@ def reward_model(architecture, kind, **options):
     model = load_reward_model(language_model(architecture, **options), kind, tokenizer=tokenizer(), beta=1.0)
     if kind == "implicit":
         other = language_model(architecture, seed=1, **options)
-        model._reference = (other.requires_grad_(False),)
+        model._reference = Forward(other.requires_grad_(False))
     return model
 
 

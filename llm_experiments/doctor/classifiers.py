@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from llm_experiments.doctor.finding import Finding
 from llm_experiments.encoding import Ids
-from llm_experiments.models import backbone
+from llm_experiments.forward import backbone
 
 HEADS = ("score", "classifier", "classification_head", "v_head", "value_head", "reward_head", "regression_layer")
 # A float32 dot product against the same one in another order

@@ -13,8 +13,9 @@ from llm_experiments.batches import Batch, collate_rows
 from llm_experiments.doctor.classifiers import inputs, padded
 from llm_experiments.doctor.finding import Finding
 from llm_experiments.encoding import EncodedPair, Ids
+from llm_experiments.forward import backbone
 from llm_experiments.logprobs import LogitRule, pool_at, token_log_probabilities
-from llm_experiments.models import DTYPES, backbone
+from llm_experiments.weights import DTYPES
 from theory.preferences import PairRewards
 
 Span = tuple[Ids, int, int]  # token ids, where the response starts, how many tokens it has

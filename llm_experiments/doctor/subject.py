@@ -7,20 +7,19 @@ from typing import Any
 import torch
 from torch import nn
 
+from llm_experiments.heads import load_head
 from llm_experiments.logprobs import pool_at
 from llm_experiments.models import (
-    DTYPES,
     LOAD_ERRORS,
     find_device,
     foreign_code,
-    load_head,
     load_tokenizer,
     model_folder,
     quiet_transformers,
     read_manifest,
 )
 from llm_experiments.settings import DoctorRequest, Pooling
-from llm_experiments.weights import adapter_config, check_runs, check_size
+from llm_experiments.weights import DTYPES, adapter_config, check_runs, check_size
 from simulations.results import UserError
 from theory.rewards import KINDS, Kind
 

@@ -225,7 +225,8 @@ def compute_cell(folder: Path, config: Mapping[str, Any], *, data: Path) -> None
 
 def train_arm(policy: Any, tokenizer: Any, kind: Kind, pairs: Sequence[EncodedPair], config: Mapping[str, Any]) -> Any:
     """One reward model, trained as the arm's ablation says, from a copy of the policy."""
-    from llm_experiments.models import backbone, load_reward_model
+    from llm_experiments.forward import backbone
+    from llm_experiments.models import load_reward_model
     from llm_experiments.training import train_reward_model
 
     ablation = config["ablation"]
