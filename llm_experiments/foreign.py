@@ -20,7 +20,7 @@ from llm_experiments.weights import (
     adapter_base,
     adapter_config,
     first_line,
-    foreign_code,
+    load_config,
     load_weights,
     quiet_transformers,
     stored_file,
@@ -121,7 +121,7 @@ def load_explicit(source: str | Path, dtype: str) -> Explicit:
 def _load_classifier(source: str | Path, dtype: str) -> Explicit:
     base = adapter_base(source)
     if not base:
-        labels = _labels(source)
+        labels = load_config(source).num_labels
         if labels != 1:
             raise UserError(f"{source}: is a classifier with {labels} outputs; a reward model has one (num_labels=1)")
     loader = "AutoModelForSequenceClassification"
@@ -145,17 +145,6 @@ def _load_classifier(source: str | Path, dtype: str) -> Explicit:
         score = adapter.get_base_model().score
         score = getattr(score, "modules_to_save", {"default": score})["default"]
     return Explicit(classifier.base_model, _linear(score.weight, score.bias, dtype), classifier, adapter)
-
-
-def _labels(source: str | Path) -> int:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(str(source), trust_remote_code=False).num_labels
-    except LOAD_ERRORS as error:
-        if told := foreign_code(source, error):
-            raise UserError(told) from None
-        raise UserError(f"{source}: its config could not be read ({first_line(error)})") from None
 
 
 def _linear(weight: torch.Tensor, bias: torch.Tensor | None, dtype: str) -> nn.Linear:

@@ -138,7 +138,7 @@ def check_lengths(model: RewardModel, pairs: Sequence[EncodedPair]) -> None:
     highest = max(max(max(ids) for ids in (p.prompt_ids, p.chosen_ids, p.rejected_ids) if ids) for p in pairs)
     if highest >= config.vocab_size:
         raise UserError(
-            f"the tokenizer gives token {highest}, the model knows {config.vocab_size}; they do not belong together"
+            f"the tokenizer gives token {highest}, the model knows {config.vocab_size}; take the model's own tokenizer"
         )
 
 

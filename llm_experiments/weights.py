@@ -35,7 +35,7 @@ def load_weights(source: Any, loader: str, dtype: str, *, new: tuple[str, ...] =
 
     try:
         with quiet_transformers():
-            config = transformers.AutoConfig.from_pretrained(str(source), trust_remote_code=False)
+            config = load_config(source)
             if dtype == "float16" and "gemma" in config.model_type:
                 raise UserError(f"{source}: Gemma overflows in float16; use --dtype bfloat16 or float32")
             check_size(config, source)
@@ -45,16 +45,23 @@ def load_weights(source: Any, loader: str, dtype: str, *, new: tuple[str, ...] =
                 dtype=DTYPES[dtype],
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, by name
                 trust_remote_code=False,
                 **options,
             )
     except UserError:
         raise
     except LOAD_ERRORS as error:
-        if told := foreign_code(source, error):
+        if told := foreign_code(source, error) or without_weights(source):
             raise UserError(told) from None
         hint = "is it a model folder?" if Path(source).exists() else "there is no such folder, and the hub gave nothing"
         raise UserError(f"{source}: no model could be loaded ({first_line(error)}); {hint}") from None
+    if wrong := sorted((name, tuple(stored), tuple(wanted)) for name, stored, wanted in report["mismatched_keys"]):
+        name, stored, wanted = wrong[0]
+        raise UserError(
+            f"{source}: {name} has shape {stored} in its files and {wanted} by its config.json; they disagree about "
+            "the model's sizes: download or save both again"
+        )
     drawn = set(report["missing_keys"]) & {name for name, _ in model.named_parameters()}
     if lost := sorted(name for name in drawn if not name.startswith(new)):
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
@@ -63,6 +70,42 @@ def load_weights(source: Any, loader: str, dtype: str, *, new: tuple[str, ...] =
             "that it is taken for?"
         )
     return model
+
+
+def load_config(source: str | Path) -> Any:
+    """A model's config.json; a mistake in it is told as its own, not as one of the weights or the tokenizer.
+
+    Raises:
+        UserError: there is none, it cannot be read, or its family needs code of its own.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(str(source), trust_remote_code=False)
+    except LOAD_ERRORS as error:
+        if told := foreign_code(source, error):
+            raise UserError(told) from None
+        if not Path(source).exists():
+            raise UserError(
+                f"{source}: no model could be loaded ({first_line(error)}); there is no such folder, and the hub gave "
+                "nothing"
+            ) from None
+        path = Path(source) / "config.json"
+        if not path.is_file():
+            raise UserError(f"{path}: is missing; is {source} a model folder?") from None
+        raise UserError(f"{path}: is no config ({first_line(error)}); correct it, or download it again") from None
+
+
+def without_weights(source: str | Path) -> str:
+    """What to say of a folder without a single safetensors file; empty for any other."""
+    if not Path(source).is_dir() or any(Path(source).glob("*.safetensors")):
+        return ""
+    if pickles := sorted(Path(source).glob("pytorch_model*.bin")):
+        return (
+            f"{source}: its weights are pickled ({pickles[0].name}), which is never read; save them as safetensors, "
+            "or take a model that has them"
+        )
+    return f"{source}: has no weights (no model.safetensors); download or save it again"
 
 
 def check_size(config: Any, source: Any) -> None:
@@ -159,7 +202,13 @@ def load_tokenizer(source: str | Path) -> Any:
             raise UserError(told) from None
         if base := adapter_base(source):
             return load_tokenizer(base)
-        raise UserError(f"{source}: no tokenizer could be loaded ({first_line(error)})") from None
+        if stored_file(source, "config.json"):
+            load_config(source)  # a tokenizer reads it too, and would take the blame
+        found = [path for names in ("tokenizer*", "vocab*", "*.model") for path in Path(source).glob(names)]
+        cause = "there is no tokenizer.json" if Path(source).is_dir() and not found else first_line(error)
+        raise UserError(
+            f"{source}: no tokenizer could be loaded ({cause}); download or save the tokenizer's files again"
+        ) from None
 
 
 def foreign_code(source: Any, error: BaseException) -> str:
@@ -230,4 +279,8 @@ def find_device(name: str) -> torch.device:
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).strip().split("\n")[0] or type(error).__name__)[:200]
+    """What an exception says, in a line: the second, too, where the first announces it by a colon."""
+    first, *rest = (str(error).strip() or type(error).__name__).split("\n")
+    if isinstance(error, KeyError):
+        return f"{first} is missing"
+    return (f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first)[:200]

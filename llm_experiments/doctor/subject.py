@@ -19,7 +19,15 @@ from llm_experiments.models import (
     read_manifest,
 )
 from llm_experiments.settings import DoctorRequest, Pooling
-from llm_experiments.weights import DTYPES, adapter_config, check_runs, check_size
+from llm_experiments.weights import (
+    DTYPES,
+    adapter_config,
+    check_runs,
+    check_size,
+    first_line,
+    load_config,
+    without_weights,
+)
 from simulations.results import UserError
 from theory.rewards import KINDS, Kind
 
@@ -100,9 +108,7 @@ def load_subject(request: DoctorRequest) -> Subject:
     with quiet_transformers():
         try:
             adapter = adapter_config(source)
-            config = transformers.AutoConfig.from_pretrained(
-                adapter.get("base_model_name_or_path") or source, trust_remote_code=False
-            )
+            config = load_config(adapter.get("base_model_name_or_path") or source)
             check_size(config, source)
             classifier = _is_classifier(adapter, config) and request.kind in ("auto", "explicit")
             options = {
@@ -125,9 +131,8 @@ def load_subject(request: DoctorRequest) -> Subject:
         except UserError:
             raise
         except LOAD_ERRORS as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-            told = foreign_code(source, error) or f"{source}: no model could be loaded ({first})"
-            raise UserError(told) from None
+            told = foreign_code(source, error) or without_weights(source)
+            raise UserError(told or f"{source}: no model could be loaded ({first_line(error)})") from None
     kinds: tuple[Kind, ...] = KINDS if request.kind == "auto" else (request.kind,)
     if manifest or classifier:
         kinds = (manifest.get("kind", "explicit"),)
