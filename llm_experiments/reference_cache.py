@@ -6,16 +6,18 @@ same reference share it, whatever they are called.
 
 Lines are only ever appended, a batch at a time. Each carries a checksum: one that a kill or a full disk cut short, or
 that was damaged later, is told apart, named and computed again. A value is stored exactly. It is the one that its
-first batch gave, and batches differ in the last digits; a batch is therefore computed whole or not at all, and a run
-that was killed goes on with the numbers that it would have had.
+first batch gave, and batches differ in the last digits; a batch is therefore computed whole or not at all, and of runs
+that ask at the same time the first to write decides for all. So a run that was killed goes on with the numbers that it
+would have had.
 """
 
+import fcntl
 import os
 import sys
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from jaxtyping import Float
@@ -48,8 +50,15 @@ class ReferenceCache:
     def __init__(self, folder: Path, reference: Any) -> None:
         self.path = folder / "reference" / f"{weights_hash(reference)}.txt"
         self._found: dict[str, float] = {}
-        if self.path.exists():
-            self._read()
+        self._end = self._lines = 0  # of what was read, in bytes and lines
+        if not self.path.exists():
+            return
+        try:
+            with self.path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH)
+                self._read_on(file)
+        except OSError as error:
+            raise self._refusal("read", error) from None
 
     def __len__(self) -> int:
         return len(self._found)
@@ -65,34 +74,33 @@ class ReferenceCache:
         return torch.tensor(known, dtype=torch.float64, device=batch["input_ids"].device)
 
     def add(self, values: Mapping[str, float]) -> None:
-        """Store what is new; what is there stays."""
-        new = {key: value for key, value in values.items() if key not in self._found}
-        if not new:
+        """Store what is new; what is there stays, also what another run has put there meanwhile."""
+        if not values.keys() - self._found.keys():
             return
-        self._found |= new
-        lines = "".join(_line(key, value) for key, value in new.items())
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab+") as file:
-                if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
-                    file.write(b"\n")  # after what a writer that was killed has left
-                file.write(lines.encode())
-                file.flush()
+            with self.path.open("ab+", buffering=0) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                self._read_on(file)
+                new = {key: value for key, value in values.items() if key not in self._found}
+                size = file.seek(0, os.SEEK_END)
+                torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"  # left by a writer that was killed
+                rest = ("\n" * torn + "".join(_line(key, value) for key, value in new.items())).encode()
+                while rest:  # once, but where the disk is full
+                    rest = rest[file.write(rest) :]
                 os.fsync(file.fileno())
+                self._lines += len(new) + torn
+                self._end = file.tell()
         except OSError as error:
-            raise UserError(
-                f"{self.path}: the cache cannot be written ({error.strerror}); give --cache DIR, or --cache none"
-            ) from None
+            raise self._refusal("written", error) from None
+        self._found |= new
 
-    def _read(self) -> None:
-        try:
-            lines = self.path.read_bytes().split(b"\n")
-        except OSError as error:
-            raise UserError(
-                f"{self.path}: the cache cannot be read ({error.strerror}); give --cache DIR, or --cache none"
-            ) from None
+    def _read_on(self, file: BinaryIO) -> None:
+        """What stands behind what was read before; of two lines about one row, the first counts."""
+        file.seek(self._end)
+        lines = file.read().split(b"\n")
         damaged = []
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(lines, start=self._lines + 1):
             if not line:
                 continue
             key, _, rest = line.partition(b" ")
@@ -100,12 +108,19 @@ class ReferenceCache:
                 value = float.fromhex(rest.partition(b" ")[0].decode())
                 if _line(key.decode(), value).encode().rstrip() != line:
                     raise ValueError(line)
-                self._found[key.decode()] = value
+                self._found.setdefault(key.decode(), value)
             except ValueError:  # also what is no ASCII
                 damaged.append(str(number))
+        self._lines += len(lines) - 1
+        self._end = file.tell()
         if damaged:
             some = ", ".join(damaged[:5]) + (", ..." if len(damaged) > 5 else "")
             print(f"{self.path}: damaged in line {some}; what stood there is computed again", file=sys.stderr)
+
+    def _refusal(self, done: str, error: OSError) -> UserError:
+        return UserError(
+            f"{self.path}: the cache cannot be {done} ({error.strerror}); give --cache DIR, or --cache none"
+        )
 
 
 def row_keys(input_ids: torch.Tensor, attention_mask: torch.Tensor, response_mask: torch.Tensor) -> list[str]:

@@ -1,5 +1,8 @@
 """A reference is asked once: what is stored is what it said, by weights and tokens, through kills and damage."""
 
+import fcntl
+from threading import Thread
+
 import numpy as np
 import pytest
 import torch
@@ -130,6 +133,46 @@ def test_a_run_that_was_killed_while_it_wrote_goes_on_with_the_same_numbers(tmp_
     path.write_bytes(path.read_bytes()[:-cut])
     again, _ = implicit(tmp_path)
     assert np.array_equal(reference_log_probabilities(again, PAIRS, 2), first)
+
+
+def says(cache, batch, value):
+    """What `cache` knows of `batch` where the reference would say `value` of every row."""
+    return cache.values(batch, lambda rows: torch.full((len(rows["input_ids"]),), value)).tolist()
+
+
+def test_of_runs_that_ask_at_the_same_time_the_first_to_write_decides_for_all(tmp_path, capsys):
+    reference, small, large = language_model(), collate_pairs(PAIRS[:2], "implicit"), collate_pairs(PAIRS, "implicit")
+    one, other = ReferenceCache(tmp_path, reference), ReferenceCache(tmp_path, reference)
+    assert says(one, small, 1.0) == [1.0] * 4
+    first = [1.0, 1.0, *[2.0] * 4] * 2  # chosen rows, then rejected ones
+    assert says(other, large, 2.0) == first
+    with other.path.open("ab") as file:
+        file.write(b"a torn li")
+    assert says(one, large, 3.0) == first
+    assert f"{one.path}: damaged in line 13;" in capsys.readouterr().err
+    more = collate_pairs(random_pairs(2, seed=5), "implicit")
+    assert says(other, more, 4.0) == says(one, more, 5.0) == [4.0] * 4
+    again = ReferenceCache(tmp_path, reference)
+    assert says(again, large, 6.0) + says(again, more, 6.0) == first + [4.0] * 4
+    assert len(one.path.read_bytes().splitlines()) == 12 + 1 + 4  # nothing twice
+
+
+def test_a_run_waits_while_another_one_writes(tmp_path):
+    reference, batch = language_model(), collate_pairs(PAIRS, "implicit")
+    ReferenceCache(tmp_path / "elsewhere", reference).add({"another": 0.0})
+    one, other = ReferenceCache(tmp_path, reference), ReferenceCache(tmp_path, reference)
+    one.add({"another": 0.0})
+    whole = ReferenceCache(tmp_path / "elsewhere", reference)
+    says(whole, batch, 1.0)
+    found = []
+    thread = Thread(target=lambda: found.extend(says(other, batch, 2.0)))
+    with one.path.open("ab", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        thread.start()
+        thread.join(0.2)
+        file.write(whole.path.read_bytes())
+    thread.join()
+    assert found == [1.0] * 12
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
