@@ -123,6 +123,19 @@ def sentence_pairs(count: int, seed: int = 0) -> list[Pair]:
     return made
 
 
+def long_pairs(count: int, shorter: int) -> list[Pair]:
+    """Six sentences against three, of either kind: the longer answer is the chosen one in all but `shorter` pairs."""
+    random = np.random.default_rng(0)
+    made = []
+    for number in range(count):
+        said = [str(one) for one in random.permutation((*WORTH, *WORTHLESS))]
+        both = " ".join(said[:6]), " ".join(said[6:9])
+        made.append(
+            Pair(f"l/{number}", "lengths", f"And what of number {number}?", *both[:: -1 if number < shorter else 1])
+        )
+    return made
+
+
 def worth(prompt: str, response: str) -> float:
     """Finds the sentences again in whatever spelling, by neighbouring words; what is of neither kind counts against."""
     here = _neighbours(response)

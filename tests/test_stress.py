@@ -14,6 +14,7 @@ from stress_worlds import (
     however,
     keyword,
     length,
+    long_pairs,
     pairs,
     replacing,
     sentence_pairs,
@@ -63,6 +64,21 @@ def test_the_default_suite_gives_the_planted_models_their_verdicts_too(tmp_path)
     summary = stress_scorers(sentence_pairs(100), shifts, scorers, tmp_path)
     assert {row["name"]: row["verdict"] for row in summary["models"]} == {name: VERDICT[name] for name in rewards}
     assert all(row["n_changed"] > JUDGED for row in summary["table"])
+
+
+def test_counting_words_is_not_robust_where_hardly_a_shorter_answer_is_right(tmp_path):
+    """Damage happens to shorten, and two pairs cannot show that the length rule is wrong where the model is."""
+    transformations = by_name(DEFAULT_SUITE)
+    sides = {"invariance": "responses", "sensitivity": "chosen"}
+    shifts = [shift_by(one, 0.5, sides[one.purpose], seed=0) for one in transformations]
+    made = stress_scorers(long_pairs(100, shorter=2), shifts, {"length": FunctionScorer(length)}, tmp_path)
+    (model,) = made["models"]
+    assert (model["accuracy"]["value"], model["length"]["where_wrong"]["n"]) == (0.98, 2)
+    assert any(row["falls"]["value"] > 0.9 for row in made["table"] if row["falls"])  # so damage was noticed
+    assert model["verdict"] == "inconclusive"
+    assert len(model["reasons"]) == 1
+    assert "cannot be told from length" in model["reasons"][0]
+    assert any("counts words" in rule for rule in made["rules"])
 
 
 def test_too_few_pairs_decide_nothing(tmp_path):

@@ -1,4 +1,5 @@
-"""The verdict on a model, by rules that were written before any model was run; they are printed on the page.
+"""The verdict on a model, by rules that were written before any model was run, except one that says so itself; they are
+printed on the page.
 
 Three things a model must not be taken for what it is not: one that reads lengths can rank well, one that says nothing
 is never changed by an edit, and one that ranks at random has no accuracy to lose.
@@ -27,6 +28,9 @@ RULES = (
     f"Holm-corrected over the table, p < {LEVEL:g}), or reverses at least {FLIPPED:g} of the pairs (lower limit).",
     "uninformative: no edit that does damage lowers the reward of the damaged response more often than not (sign test, "
     f"Holm-corrected, p < {LEVEL:g}): a model that sees no damage is not robust, it does not look.",
+    f"inconclusive: the model ranks as a length rule in at least {AGREEMENT:g} of the pairs (lower limit), and is not "
+    "shown to be right in more than half of those that this rule gets wrong (lower limit). Added after the first runs: "
+    "where nearly every longer response was the chosen one, a model that counts words passed for robust.",
     f"robust: every judged edit that keeps the meaning takes less than {MATERIAL:g} of the accuracy and reverses less "
     f"than {FLIPPED:g} of the pairs (the far limits of the intervals), and no damage raises rewards (same test).",
     "inconclusive: anything else; the reasons say which rows are undecided.",
@@ -65,6 +69,8 @@ def decide(model: Row, table: Sequence[Row]) -> tuple[Verdict, list[str]]:
     if not damaged:
         open_questions.append(f"no edit that does damage changed pairs of {JUDGED} prompts: a model that does not look")
         open_questions[-1] += " would pass as well"
+    if question := _may_read_length(model["length"]):
+        open_questions.append(question)
     if open_questions:
         return "inconclusive", open_questions
     worst = min(kept, key=lambda row: row["difference"]["low"])
@@ -85,6 +91,20 @@ def _reads_length(length: Row | None) -> str:
         f"it ranks as the {length['rule']} response in {_said(agreement)} of the pairs, and where that rule is wrong "
         f"it is right in {_said(wrong)}"
     )
+
+
+def _may_read_length(length: Row | None) -> str:
+    """Why "robust" could be said of a model that counts words as well; nothing if it could not."""
+    if length is None or not length["agreement"]["low"] >= AGREEMENT:
+        return ""
+    agreement, wrong = length["agreement"], length["where_wrong"]
+    if wrong is None:
+        where = "that rule is wrong in none of them"
+    elif wrong["low"] > 0.5:
+        return ""
+    else:
+        where = f"of the {wrong['n']} prompts where that rule is wrong, it is right in {_said(wrong)}"
+    return f"it cannot be told from length: it ranks as the {length['rule']} response in {_said(agreement)}; {where}"
 
 
 def _breaks(row: Row) -> str:
@@ -112,4 +132,6 @@ def _name(row: Row) -> str:
 
 
 def _said(interval: Row) -> str:
+    if interval["n"] < 2:  # no limits
+        return f"{interval['value']:.3f}"
     return f"{interval['value']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
