@@ -1,5 +1,6 @@
 """The separator against answers known in advance, against brute force, and against the conditions of optimality."""
 
+import inspect
 from itertools import combinations
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 import theory.separation as separation
 from theory.nonnegative import projected_newton
-from theory.separation import separate
+from theory.separation import Separator, separate
 
 
 def planted(
@@ -74,15 +75,8 @@ def test_small_problems_agree_with_brute_force(constraints, dim, seed, tilt):
         np.testing.assert_allclose(answer.multipliers @ rows, best, rtol=1e-8, atol=1e-8)
 
 
-@given(
-    constraints=st.integers(1, 40),
-    dim=st.integers(1, 40),
-    seed=st.integers(0, 10**6),
-    tilt=st.sampled_from([0.0, 0.3, 2.0]),
-)
-def test_every_answer_carries_its_proof(constraints, dim, seed, tilt):
-    rows = np.random.default_rng(seed).standard_normal((constraints, dim)) + tilt
-    answer = separate(rows)
+def check_proof(rows: np.ndarray, answer: Separator) -> None:
+    """The laws that every answer of `separate` obeys."""
     assert answer.certificate.min() >= 0
     assert answer.certificate.sum() == pytest.approx(1, abs=1e-12)
     longest = np.linalg.norm(rows, axis=1).max()
@@ -92,12 +86,74 @@ def test_every_answer_carries_its_proof(constraints, dim, seed, tilt):
         assert np.linalg.norm(answer.direction) == pytest.approx(1, abs=1e-14)
         assert 0 <= answer.margin_bound / answer.normalised_margin - 1 + 1e-12 < 1e-7
         w = answer.multipliers @ rows  # stationarity; feasible with equality on the support
-        assert (rows @ w).min() > 1 - 1e-7
+        assert (rows @ w).min() == pytest.approx(1, abs=1e-7)
         assert max(vars(answer.optimality).values()) < 1e-13 / answer.normalised_margin**2
     else:
         assert answer.status == "non-separable"
         assert answer.margin_bound <= 1e-13
         assert answer.direction is None
+
+
+@given(
+    constraints=st.integers(1, 40),
+    dim=st.integers(1, 40),
+    seed=st.integers(0, 10**6),
+    tilt=st.sampled_from([0.0, 0.3, 2.0]),
+)
+def test_every_answer_carries_its_proof(constraints, dim, seed, tilt):
+    rows = np.random.default_rng(seed).standard_normal((constraints, dim)) + tilt
+    check_proof(rows, separate(rows))
+
+
+# (function, what stands there, what a mistake would make of it)
+MISTAKES = {
+    "an unnormalised direction": ("_separator", "w / np.linalg.norm(w)", "1.0 * w"),
+    "a dropped active constraint": ("_solve_on", "count = int", "active[active.argmax()] = False; count = int"),
+    "multipliers of the wrong sign": (
+        "_solve_on",
+        "= solve_triangular(triangle, along)",
+        "= -solve_triangular(triangle, along)",
+    ),
+    "one multiplier of the wrong sign": (
+        "_solve_on",
+        "return basis",
+        "multipliers[active.argmax()] *= -1; return basis",
+    ),
+    "multipliers of another scale": ("_separator", "/ longest**2", "/ longest"),
+    "a certificate of other constraints": (
+        "_separator",
+        "multipliers / longest**2, cert",
+        "multipliers / longest**2, 1 - cert",
+    ),
+    "a certificate off by the order": (
+        "separate",
+        "certificate, bound = weights / weights.sum()",
+        "certificate, bound = weights[::-1] / weights.sum()",
+    ),
+    "a bound of another combination": ("_separator", "certificate @ rows", "rows.mean(axis=0)"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_noticed(monkeypatch, name):
+    function, right, wrong = MISTAKES[name]
+    rng = np.random.default_rng(3)
+    problems = [planted(30, 40, 20, 0.05)[0], 3 * planted(60, 8, 8, 0.1)[0], rng.standard_normal((50, 5))]
+    statuses = ["separable", "separable", "non-separable"]
+    assert [separate(rows).status for rows in problems] == statuses
+    source, space = inspect.getsource(inspect.unwrap(getattr(separation, function))), dict(vars(separation))
+    assert source.count(right) == 1
+    exec(source.replace(right, wrong), space)
+    monkeypatch.setattr(separation, function, space[function])
+
+    def check_laws():
+        for rows, status in zip(problems, statuses, strict=True):
+            answer = separation.separate(rows)
+            assert answer.status == status
+            check_proof(rows, answer)
+
+    with pytest.raises(AssertionError):
+        check_laws()
 
 
 def test_scale_and_rotation_of_the_data_change_nothing_but_the_scale():
@@ -151,6 +207,26 @@ def test_an_answer_whose_bounds_do_not_meet_is_undecided(monkeypatch):
     assert separate(planted(30, 40, 20, 0.05)[0]).status == "undecided"
     monkeypatch.undo()
     assert separate(planted(30, 40, 20, 0.05)[0]).status == "separable"
+
+
+@pytest.mark.parametrize("residual", ["primal", "dual", "stationarity"])
+def test_an_answer_that_is_not_optimal_is_undecided_though_its_bounds_meet(monkeypatch, residual):
+    """Bounds are those of a direction and of a convex combination: neither sees a length or a negative multiplier."""
+    solve = separation._solve_on
+
+    def planted_answer(rows, active):
+        solved = solve(rows, active)
+        if solved is None:
+            return None
+        w, multipliers = solved
+        if residual == "dual":
+            return w, np.where(active, multipliers, -1e-5 * multipliers.max())
+        return (1 - 1e-5 if residual == "primal" else 1 + 1e-5) * w, multipliers
+
+    rows = planted(60, 40, 20, 0.05)[0]
+    assert separate(rows).status == "separable"
+    monkeypatch.setattr(separation, "_solve_on", planted_answer)
+    assert separate(rows).status == "undecided"
 
 
 def test_what_the_separator_ranks_right_and_what_no_nearby_direction_can_change():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.mutants import mutants
-from theory import dynamics, preferences, rewards, single_token, verification
+from theory import dynamics, preferences, rewards, separation, single_token, verification
 from theory.derivations import PROPOSITIONS
 from theory.derivations import derive as build
 from theory.derivations.derivation import algebra
@@ -34,9 +34,12 @@ CLOSED_FORMS = [
     (verification, "log_generation_bound", ["verifying_without_generating"]),
     (verification, "generation_log_odds", ["verifying_needs_some_generating"]),
     (verification, "least_generation_log_odds", ["verifying_needs_some_generating"]),
+    (single_token, "implicit_margin", ["single_token_theorem", "non_zero_start"]),
     (single_token, "implicit_margin", ["non_zero_start"]),
     (single_token, "unseen_margin", ["non_zero_start", "weight_decay"]),
     (single_token, "margin_change", ["one_seen_token", "tied_rows"]),
+    (separation, "_separator", ["logarithmic_rate", "non_separable"]),
+    (separation, "_separator", ["non_separable", "logarithmic_rate"]),
     # These consequences have no function of their own: they must notice mistakes in what they follow from.
     (dynamics, "implicit_change", ["beta_squared", "implicit_one_step"]),
     (dynamics, "token_overlap_coefficient", ["shared_prompts", "soft_capped_one_step"]),
@@ -76,9 +79,11 @@ def closed_form_agrees(name: str) -> bool:
             values = np.asarray(witnesses.closed_form(instance), dtype=float)
         except Exception:  # a mutant may break shapes, which is being noticed too
             return False
+        if values.shape != np.shape(experiment):
+            return False
         size = max(float(np.max(np.abs(experiment), initial=0.0)), witnesses.floor)
         error = np.max(np.abs(values - experiment), initial=0.0) / size
-        if values.shape != np.shape(experiment) or not error <= witnesses.tolerance:
+        if not error <= witnesses.tolerance:
             return False
     return True
 

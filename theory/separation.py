@@ -26,6 +26,9 @@ ZERO = 1e-13
 # The two bounds on the margin of a separable problem agree to this share of it, or the answer is "undecided".
 BRACKET = 1e-7
 
+# So it is where a residual of optimality exceeds this; rounding leaves 1e-10 at a margin of 1e-6.
+RESIDUAL = 1e-6
+
 
 @dataclass(frozen=True)
 class Optimality:
@@ -43,7 +46,8 @@ class Separator:
 
     `separable`: `direction` is the unit vector w* / |w*|, and `multipliers` a_i >= 0 satisfy w* = sum a_i z_i.
     `non-separable`: the convex combination `certificate` of the constraints is zero to rounding, so no w makes every
-    <w, z_i> positive. `undecided`: the margin is below the tolerance, or the two bounds on it do not meet.
+    <w, z_i> positive. `undecided`: the margin is below the tolerance, the two bounds on it do not meet, or a
+    residual of `optimality` exceeds RESIDUAL.
 
     Margins are those of unit vectors, divided by the longest constraint: free of the scale of the hidden states.
     """
@@ -152,18 +156,22 @@ def _single_multipliers(rows: Float[np.ndarray, "constraints dim"], height: floa
 def _separator(
     rows: Float[np.ndarray, "constraints dim"], active: Bool[np.ndarray, " constraints"], longest: float
 ) -> Separator | None:
-    """The optimum if these are the constraints that carry it, else None: both bounds on the margin must meet."""
+    """The optimum if these are the constraints that carry it, else None: both bounds on the margin must meet, and the
+    conditions of optimality hold."""
     solved = _solve_on(rows, active)
     if solved is None:
         return None
     w, multipliers = solved
+    if multipliers.max() <= 0:
+        return None
     direction = w / np.linalg.norm(w)
     margin = float((rows @ direction).min())
     certificate = np.maximum(multipliers, 0) / np.maximum(multipliers, 0).sum()
     bound = float(np.linalg.norm(certificate @ rows))
-    if bound - margin > BRACKET * margin:
-        return None
     optimality = _optimality(rows, w, multipliers)
+    # written so that NaN is refused as well
+    if not (abs(bound - margin) <= BRACKET * margin and all(r <= RESIDUAL for r in vars(optimality).values())):
+        return None
     return Separator("separable", margin, bound, direction, multipliers / longest**2, certificate, optimality)
 
 
