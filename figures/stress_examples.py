@@ -40,7 +40,9 @@ def worst_examples(folder: Path, table: Sequence[Row], *, keep: int) -> tuple[li
             texts = {row["id"]: row for row in rows if row["id"] in wanted}
         shown += [row | {"texts": marked(before.get(row["id"]), texts.get(row["id"]))} for row in ranked]
     shown.sort(key=lambda row: -row["severity"])
-    return [row | {"number": number} for number, row in enumerate(shown, start=1)], list(dict.fromkeys(notes))
+    for number, row in enumerate(shown, start=1):
+        row |= {"number": number} | {name: visible(str(row[name])) for name in ("id", "subset")}
+    return shown, list(dict.fromkeys(notes))
 
 
 def strongest(table: Iterable[Row]) -> list[Row]:

@@ -58,9 +58,9 @@ def write_run(
     strengths: Sequence[float] = (1.0,),
     models: Sequence[tuple[str, str, float]] = MODELS,
     grid: bool = True,
-    response: str | None = None,
+    hostile: str | None = None,
 ) -> Row:
-    """Write the run, return its summary. `response` takes the place of every first pair's chosen response."""
+    """Write the run, return its summary. `hostile` is the first pair's id, subset and chosen response."""
     generator = np.random.default_rng(0)
     originals = [
         {
@@ -72,8 +72,8 @@ def write_run(
         }
         for i in range(pairs)
     ]
-    if response is not None:
-        originals[0]["chosen"] = response
+    if hostile is not None:
+        originals[0] |= {"id": hostile, "subset": hostile, "chosen": hostile}
     write_rows(folder / "originals.jsonl", originals)
     margins = generator.normal(1.0, 1.3, size=pairs)
     rewards = {}

@@ -14,6 +14,7 @@ import pytest
 import stress_rows
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import escape
 from stress_worlds import DAMAGED, REWARDS, SWAPPED, pairs, replacing
 
 from figures import stress_page
@@ -35,9 +36,9 @@ TEXT = st.text(alphabet=st.sampled_from("aAbé  \n\t.,\u200b\u202e\ud83d🙂漢"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two models at two strengths, its page written; one response is made of HTML and script."""
+    """A run of two models at two strengths, its page written; one pair is made of HTML and script."""
     folder = tmp_path_factory.mktemp("stress")
-    stress_rows.write_run(folder, strengths=(0.5, 1.0), response=HOSTILE)
+    stress_rows.write_run(folder, strengths=(0.5, 1.0), hostile=HOSTILE)
     write_stress(folder)
     return folder
 
@@ -108,6 +109,15 @@ def test_the_page_shows_text_as_text_and_runs_its_own_script_alone(run: Path) ->
     assert "⟨U+D83D⟩" in text
     assert "⟨U+202E⟩" in text
     assert "␀" in text
+
+
+def test_a_pair_with_characters_that_no_file_can_hold_is_shown_with_its_texts(run: Path) -> None:
+    """Its id and subset spelled out, its texts found by what the id really is."""
+    plain, marked = (str(escape(visible(HOSTILE, changed=changed))) for changed in (False, True))
+    example = next(part for part in page_of(run).split('<details class="example"') if plain in part)
+    heading, texts = example.split("</summary>")
+    assert heading.count(plain) == 2
+    assert marked[:40] in texts
 
 
 def test_the_page_needs_no_other_file_and_no_network(run: Path) -> None:
