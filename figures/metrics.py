@@ -21,7 +21,7 @@ def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
             lines.append(("  sharing nothing with training", *_cells(row["unshared"])))
         lines += [(f"  {subset or '(none)'}", *_cells(part)) for subset, part in row.get("subsets", {}).items()]
     note = "unknown: training pairs unknown; name them with --train_pairs FILE"
-    return _aligned(lines) + (f"\n{note}" if any(UNKNOWN in line for line in lines) else "")
+    return aligned(lines) + (f"\n{note}" if any(UNKNOWN in line for line in lines) else "")
 
 
 def comparisons_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
@@ -44,7 +44,7 @@ def comparisons_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
                 f"{row['p_holm']:.3g}",
             )
         )
-    return _aligned(lines)
+    return aligned(lines)
 
 
 AGREEMENT = ("slope", "relative_error", "sign_agreement", "correlation", "flipped", "flip_auc")
@@ -65,7 +65,7 @@ def agreement_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
             (f"{row['kind']}, {row['trained']}", where, str(row["n"]), *(_precise(row[name]) for name in AGREEMENT))
         )
     notes = {f"{row['trained']}: {row['violation']}" for row in metrics.values() if row.get("violation")}
-    return "\n".join([_aligned(lines), *sorted(notes)])
+    return "\n".join([aligned(lines), *sorted(notes)])
 
 
 def _precise(value: float | None) -> str:
@@ -75,7 +75,8 @@ def _precise(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}" if 1e-3 <= abs(value) < 100 else number(value)
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Cells in columns, the first one flush left and the others right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
@@ -103,7 +104,7 @@ def recipes_table(recipes: Sequence[Mapping[str, Any]]) -> str:
         cost = (f"{row['gpu_hours']:.2f}", f"{row['gigabytes']:.0f}")
         lines.append((row["name"], str(row["pairs"]), f"{row['epochs']:g}", batch, row["dtype"], *cost, row["source"]))
     hours = sum(row["gpu_hours"] for row in recipes)
-    return _aligned(lines) + (
+    return aligned(lines) + (
         f"\n{hours:.1f} GPU hours in all: operations of training counted, on an A100 at 40 % utilisation, without\n"
         "scoring. GB: weights, gradients and optimiser state of one model, without activations. Not measured.\n"
         "Batch: pairs per forward pass x accumulation x devices."

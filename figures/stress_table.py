@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from figures.metrics import _aligned
+from figures.metrics import aligned
 from figures.table import number
 
 COLUMNS = ("changed", "before", "after", "difference", "95 % interval", "Holm p", "flipped", "drift", "falls")
@@ -27,7 +27,7 @@ def stress_table(summary: Mapping[str, Any]) -> str:
         parts.append("\n".join([head, f"  baselines: {rules}", *map(_wrapped, model["reasons"])]))
         lines: list[Sequence[str]] = [("", *COLUMNS)]
         lines += [_line(row) for row in summary["table"] if row["model"] == model["name"]]
-        parts.append(_aligned(lines))
+        parts.append(aligned(lines))
     for row in summary["comparisons"]:
         if row["p_holm"] is not None and row["p_holm"] < 0.05:
             models = f"{row['model_a']} changes by {_interval(row['difference'])} against {row['model_b']}"

@@ -168,7 +168,7 @@ def _summary(rows: Sequence[Row], tie_tolerance: float) -> Row:
     }
     summary["baselines"] = baselines(rows)
     if (longest := baseline_rewards(rows)["longest"]) is not None:
-        summary["length_correlation"] = _rank_correlation(rewards.margin, longest.margin)
+        summary["length_correlation"] = rank_correlation(rewards.margin, longest.margin)
     return summary
 
 
@@ -189,7 +189,7 @@ def _confidence(probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(probability, 1 - probability), right
 
 
-def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
     """Spearman's; None where one of the two does not vary."""
     if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None

@@ -115,7 +115,7 @@ def _from_json(path: Path, text: str) -> Iterator[Record]:
         cure = "if it holds one object a line, call it .jsonl" if text.lstrip().startswith("{") else "repair the file"
         raise UserError(f"{path}:{line}: not valid JSON ({json_fault(error)}); {cure}") from None
     if not isinstance(rows, list):
-        raise UserError(f"{path}: expected a list of objects, found {_type(rows)}; put the pairs in a list")
+        raise UserError(f"{path}: expected a list of objects, found {json_type(rows)}; put the pairs in a list")
     for number, row in enumerate(rows, start=1):
         yield Record(f"{path}: entry {number}", number, _object(row, f"{path}: entry {number}"))
 
@@ -226,11 +226,12 @@ def _numbered(name: str, rows: Any) -> Iterator[Record]:
 
 def _object(row: Any, place: str) -> dict[str, Any]:
     if not isinstance(row, dict):
-        raise UserError(f"{place}: expected an object with the fields of a pair, found {_type(row)}")
+        raise UserError(f"{place}: expected an object with the fields of a pair, found {json_type(row)}")
     return row
 
 
-def _type(value: Any) -> str:
+def json_type(value: Any) -> str:
+    """What a value read from JSON is, in a user's words."""
     names = {dict: "an object", list: "a list", str: "text", bool: "a truth value", int: "a number", float: "a number"}
     return "nothing (null)" if value is None else names.get(type(value), type(value).__name__)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from llm_experiments.labelled_answers import gsm8k_pairs, is_gsm8k, is_xstest, xstest_pairs
-from llm_experiments.pair_sources import Record, _type, read_records, source_stem
+from llm_experiments.pair_sources import Record, json_type, read_records, source_stem
 from simulations.results import UserError
 
 BadPairs = Literal["error", "drop"]
@@ -136,7 +136,7 @@ def _identifier(record: Record, stem: str) -> str:
     if name is None or name == "":
         return f"{stem}/{record.number}"
     if isinstance(name, bool) or not isinstance(name, str | int):
-        raise UserError(f'{record.place}: "id": expected text or a whole number, found {_type(name)}')
+        raise UserError(f'{record.place}: "id": expected text or a whole number, found {json_type(name)}')
     return str(name)
 
 
@@ -145,7 +145,7 @@ def _label(row: dict[str, Any], key: str, place: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise UserError(f'{place}: "{key}": expected text, found {_type(value)}')
+        raise UserError(f'{place}: "{key}": expected text, found {json_type(value)}')
     return value
 
 
@@ -160,11 +160,11 @@ def _text(value: Any, key: str, place: str) -> Text:
     if isinstance(value, dict):  # a single message, as in LLaMA-Factory's files
         value = [value]
     if not isinstance(value, list | tuple):
-        raise UserError(f'{place}: "{key}": expected a text or a list of messages, found {_type(value)}')
+        raise UserError(f'{place}: "{key}": expected a text or a list of messages, found {json_type(value)}')
     messages = []
     for number, message in enumerate(value, start=1):
         if not isinstance(message, dict):
-            raise UserError(f'{place}: "{key}": message {number} should be an object, found {_type(message)}')
+            raise UserError(f'{place}: "{key}": message {number} should be an object, found {json_type(message)}')
         if "role" not in message and "from" in message:  # ShareGPT's names
             speaker = message["from"]
             role = _SHAREGPT.get(speaker, speaker) if isinstance(speaker, str) else speaker
@@ -172,7 +172,7 @@ def _text(value: Any, key: str, place: str) -> Text:
         for part in ("role", "content"):
             if not isinstance(message.get(part), str):
                 raise UserError(
-                    f'{place}: "{key}": message {number} needs "{part}" as text, found {_type(message.get(part))}'
+                    f'{place}: "{key}": message {number} needs "{part}" as text, found {json_type(message.get(part))}'
                 )
         messages.append({"role": message["role"], "content": message["content"]})
     return tuple(messages)
@@ -270,7 +270,7 @@ def _many(row: dict[str, Any], place: str, name: str, subset: str) -> Iterator[t
 def _llmbar(row: dict[str, Any], place: str, name: str, subset: str) -> Pair:
     for key in ("input", "output_1", "output_2"):
         if not isinstance(row.get(key), str):
-            raise UserError(f'{place}: "{key}": expected text, found {_type(row.get(key))}')
+            raise UserError(f'{place}: "{key}": expected text, found {json_type(row.get(key))}')
     if row.get("label") not in (1, 2) or isinstance(row["label"], bool):
         raise UserError(f'{place}: "label": expected 1 or 2 (the better output), found {row.get("label")!r}')
     first, second = row["output_1"], row["output_2"]

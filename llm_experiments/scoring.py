@@ -59,7 +59,7 @@ def score_pairs(
     Raises:
         UserError: a reward is not finite; the message names the pair.
     """
-    values = _values(model, pair_lines(pairs, model.kind), batch_size, paired=True, progress=progress)
+    values = row_values(model, pair_lines(pairs, model.kind), batch_size, paired=True, progress=progress)
     scored = []
     for number, pair in enumerate(pairs):
         chosen, rejected = (float(values["scores"][2 * number + side]) for side in (0, 1))
@@ -143,10 +143,11 @@ def check_lengths(model: RewardModel, pairs: Sequence[EncodedPair]) -> None:
 
 
 @torch.no_grad()
-def _values(
+def row_values(
     model: RewardModel, rows: Sequence[Line], batch_size: int, *, paired: bool = False, progress: bool = False
 ) -> dict[str, np.ndarray]:
-    """What `_read` gives for rows of (token ids, start of the response, its length), each (rows,), in order."""
+    """Rewards (`scores`), and what belongs to them by kind, of rows of (token ids, start of the response, its length),
+    each (rows,), in order."""
     from tqdm import tqdm
 
     model.eval()
@@ -215,7 +216,7 @@ def reward_function(
         pairs = encode_responses(*texts, tokenizer, settings)
         # a response stands on both sides of its pair; one side is read
         rows = [(*pair.sequence(model.kind, "chosen"), len(pair.chosen_ids)) for pair in pairs]
-        rewards = _values(model, rows, batch_size)["scores"]
+        rewards = row_values(model, rows, batch_size)["scores"]
         if not np.isfinite(rewards).all():
             raise UserError(f"{place}: a reward is not a finite number; try dtype='float32'")
         return rewards.tolist()

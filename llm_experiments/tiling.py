@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from torch.autograd.function import once_differentiable
 
 TILE_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}  # logits held at once: 8 MB stay in a processor's cache
 KEPT_ELEMENTS = {"cpu": 2**24, "cuda": 2**28}  # logits kept from the forward pass for the backward pass: 64 MB, 1 GB
@@ -66,6 +67,7 @@ class _Tiled(torch.autograd.Function):
         return picked - total
 
     @staticmethod
+    @once_differentiable  # what is computed here in place has no gradient of its own
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         states, weight, bias, targets, total = ctx.saved_tensors
         multiplier, cap, dtype, _ = ctx.options

@@ -140,6 +140,13 @@ def test_mistakes_end_in_one_line_and_leave_nothing_behind(place, words, said, c
     assert not (place / "mistake").exists()
 
 
+def test_one_of_several_processes_is_refused(place, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert stress(place, "several", "--transforms", "uppercase") == 2
+    assert "runs in one process" in capsys.readouterr().err
+    assert not (place / "several").exists()
+
+
 def test_another_question_needs_another_folder(place, capsys):
     pairs = (place / "test.jsonl").read_text(encoding="utf-8")
     assert stress(place, "asked", "--transforms", "uppercase") == 0

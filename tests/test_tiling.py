@@ -78,6 +78,14 @@ def test_frozen_weights_get_no_gradient_and_cost_none():
     assert weight.grad is None
 
 
+def test_a_second_derivative_is_refused_and_not_silently_wrong():
+    states, weight, _, targets = problem()
+    values = tiled_log_probabilities(states, weight.detach(), None, targets, LogitRule(), 7)
+    (slope,) = torch.autograd.grad(values.square().sum(), states, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
 def test_an_output_layer_that_must_be_called_is_called():
     """Adapters and sharded weights do their work in hooks and forwards of their own."""
     generator = torch.Generator().manual_seed(0)

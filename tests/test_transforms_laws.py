@@ -1,7 +1,11 @@
 """Laws that every transformation obeys, whatever the text."""
 
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from hashlib import blake2b
 from itertools import count
 
 import numpy as np
@@ -95,6 +99,22 @@ def test_draws_depend_on_seed_transformation_and_example_alone(text, seed, stren
 def test_protected_spans_and_foreign_scripts_are_untouched(text, seed):
     for transformation in TRANSFORMATIONS:
         assert_untouched(transformation, text, seed=seed)
+
+
+def digest():
+    """Of what every transformation makes of a text."""
+    after = [edited(t, text, seed=3, strength=0.5) for t in TRANSFORMATIONS for text in (SPECIMEN, TRICKY)]
+    return blake2b("\0".join(after).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@pytest.mark.integration
+def test_another_process_whose_strings_hash_otherwise_edits_alike():
+    script = "from tests.test_transforms_laws import digest; print(digest())"
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    other = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True
+    )
+    assert other.stdout.decode().strip() == digest()
 
 
 def test_planted_mutants_break_the_laws():

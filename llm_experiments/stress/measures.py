@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from llm_experiments.evaluation import TIE_TOLERANCE, _rank_correlation
+from llm_experiments.evaluation import TIE_TOLERANCE, rank_correlation
 from llm_experiments.stress.shifts import CHANGED, REJECTED, UNCHANGED
 from simulations.results import Row
 from simulations.statistics import (
@@ -138,11 +138,11 @@ def measure(change: Change, *, purpose: str, spread: float) -> Row:
         "flip_rate": accuracy_row(np.abs(after - before), prompts),
         "margin_shift": interval_row(mean_interval(by_prompt((new - old) / spread, prompts))) if spread else None,
         "drift": float(np.mean(np.abs(moved[1] - moved[0]))) / spread if spread else None,
-        "rank_correlation": _rank_correlation(*moved),
+        "rank_correlation": rank_correlation(*moved),
         "falls": None,
         "tokens_before": float(lengths[0].mean()),
         "tokens_after": float(lengths[1].mean()),
-        "length_correlation": _rank_correlation(
+        "length_correlation": rank_correlation(
             new - old, margins(change.after, "n_tokens") - margins(change.before, "n_tokens")
         ),
     }
@@ -217,7 +217,7 @@ def foretold(change: Change, rules: Mapping[str, Row], shifted_rules: Mapping[st
     ids = [change.ids[number] for number in known]
     said = margins([shifted_rules[name] for name in ids], rule) - margins([rules[name] for name in ids], rule)
     old, new = change.margins()
-    return {"r": _rank_correlation(said, (new - old)[known]), "n": len(known)}
+    return {"r": rank_correlation(said, (new - old)[known]), "n": len(known)}
 
 
 def _falls(before: Values, after: Values) -> Values:

@@ -177,11 +177,11 @@ class ModelScorer(Scorer):
         return readings, dropped
 
     def rewards(self, texts: Sequence[Any], *, paired: bool) -> Mapping[str, np.ndarray]:
-        from llm_experiments.scoring import _values
+        from llm_experiments.scoring import row_values
 
         model = self.model
         known = 0 if model.cache is None else len(model.cache)
-        values = _values(model, texts, self.batch_size, paired=paired, progress=True)
+        values = row_values(model, texts, self.batch_size, paired=paired, progress=True)
         if model.kind == "implicit" and model.reference is not None:
             self.asked += len(texts) if model.cache is None else len(model.cache) - known
         return values

@@ -61,6 +61,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_experiments.contents import contents
+from llm_experiments.distributed import launched
 from llm_experiments.inputs import CONTENTS, check_contents
 from llm_experiments.pair_sources import source_stem
 from llm_experiments.pairs import Pair, load_pairs
@@ -85,6 +86,8 @@ def run_stress(request: StressRequest) -> Row:
     Raises:
         UserError: whatever the user can set right, with nothing half-written left behind.
     """
+    if launched() > 1:
+        raise UserError("rewardgap stress runs in one process; start it without torchrun or accelerate launch")
     output = request.output
     first = not (output / "config.json").exists()
     fixed = {name: value for name, value in asdict(request).items() if name not in (*GROWING, *LATER)}
