@@ -8,7 +8,7 @@ from llm_experiments.models import model_folder, read_manifest
 
 # fields of requests that name what is read, and whether it is a model
 READ = {"model": True, "reference": True}
-READ |= dict.fromkeys(("pairs", "eval_pairs", "train_pairs", "rewrites"), False)
+READ |= dict.fromkeys(("pairs", "eval_pairs", "train_pairs", "rewrites", "augment_rewrites"), False)
 MODEL_SUFFIXES = (".safetensors", ".json", ".model", ".jinja", ".txt")
 RUN_FILES = ("provenance.json", "done.json", "pretraining.json")  # beside a model made here; when, not what
 

@@ -49,6 +49,8 @@ def estimate(model: RewardModel, collator: Any, settings: TrainSettings) -> Cost
     """
     pairs, frozen = collator.pairs, collator.frozen
     tokens = [_tokens(model, pair) if frozen is None else frozen.tokens(i) for i, pair in enumerate(pairs)]
+    if collator.consistency:
+        tokens = [own + tokens[i] for own, i in zip(tokens, collator.consistency.partners, strict=True)]
     order = sorted(range(len(pairs)), key=tokens.__getitem__)
     batch = settings.per_device_train_batch_size
     middle = order[max(0, len(order) - PROBED) // 2 :][: min(PROBED, batch)]

@@ -26,12 +26,18 @@ AT_LEAST = {
     "block": 2,  # one token alone predicts nothing
     "vocab_size": 5,  # four special tokens, and one to speak with
     **dict.fromkeys(("lora_r", "lora_alpha"), 1),
-    **dict.fromkeys(("lora_dropout", "eval_fraction"), 0),
+    **dict.fromkeys(("lora_dropout", "eval_fraction", "consistency"), 0),
     "max_steps": -1,
 }
-ABOVE_ZERO = ("num_train_epochs",)
+ABOVE_ZERO = ("num_train_epochs", "augment_strength")
 LARGEST = 2**31 - 1  # of whole numbers: what libraries below hold them in
-AT_MOST = {"seed": 2**32 - 1, "lora_dropout": 1, "eval_fraction": 0.9, "fail_under": 1}  # the seed's is numpy's
+AT_MOST = {
+    "seed": 2**32 - 1,
+    "augment_strength": 1,
+    "lora_dropout": 1,
+    "eval_fraction": 0.9,
+    "fail_under": 1,
+}  # the seed's is numpy's
 
 
 class _Checked:
@@ -217,8 +223,22 @@ class StartSettings(_Checked):
     """Names of the layers that get one; every linear layer but the output layer unless given"""
 
 
+@dataclass(frozen=True)
+class AugmentSettings(_Checked):
+    """Training pairs once more in other words, so that a model learns to read what the words have in common."""
+
+    augment: tuple[str, ...] = ()
+    """Transformations of the stress tests that keep the meaning: each adds an edited copy of every pair it changes"""
+    augment_strength: float = 0.5
+    """Share of the places that such an edit touches, above 0 and at most 1"""
+    augment_rewrites: tuple[str, ...] = ()
+    """Files of rewritten pairs as further copies, joined by orig_chosen and orig_rejected, otherwise by id"""
+    consistency: float = 0.0
+    """Add so many times the mean squared difference between the margins of a pair and of its edited copy to the loss"""
+
+
 @dataclass(frozen=True, kw_only=True)
-class TrainRequest(EncodingSettings, TrainSettings, StartSettings, ModelSettings, CacheSettings):
+class TrainRequest(EncodingSettings, TrainSettings, StartSettings, AugmentSettings, ModelSettings, CacheSettings):
     """Train one reward model."""
 
     kind: Kind

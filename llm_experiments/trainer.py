@@ -26,6 +26,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer import TRAINER_STATE_NAME
 
+from llm_experiments.augmentation import Consistency
 from llm_experiments.batches import collate_pairs
 from llm_experiments.buckets import LengthBuckets
 from llm_experiments.checkpoints import (
@@ -64,19 +65,27 @@ class PairNumbers(Dataset):
 
 
 class Collator:
-    """Pairs by number into one batch, with their reference log-probabilities (rows,) where the kind has them."""
+    """Pairs by number into one batch, with their reference log-probabilities (rows,) where the kind has them; with a
+    consistency regulariser their partners behind them."""
 
     def __init__(
-        self, pairs: Sequence[EncodedPair], kind: Kind, reference: Any, frozen: FrozenStates | None = None
+        self,
+        pairs: Sequence[EncodedPair],
+        kind: Kind,
+        reference: Any,
+        frozen: FrozenStates | None = None,
+        consistency: Consistency | None = None,
     ) -> None:
         self.pairs, self.kind, self.reference, self.frozen = pairs, kind, reference, frozen
+        self.consistency = consistency
 
     def __call__(self, numbers: list[int]) -> dict[str, torch.Tensor]:
-        pairs = [self.pairs[number] for number in numbers]
-        batch = collate_pairs(pairs, self.kind) if self.frozen is None else self.frozen.collate(numbers)
+        rows = numbers + [self.consistency.partners[number] for number in numbers] if self.consistency else numbers
+        pairs = [self.pairs[number] for number in rows]
+        batch = collate_pairs(pairs, self.kind) if self.frozen is None else self.frozen.collate(rows)
         batch["numbers"] = torch.tensor(numbers)
         if self.reference is not None:
-            batch["reference"] = self.reference[numbers].T.reshape(-1)  # (pairs, 2) -> chosen rows, rejected rows
+            batch["reference"] = self.reference[rows].T.reshape(-1)  # (pairs, 2) -> chosen rows, rejected rows
         return batch
 
 
@@ -100,6 +109,7 @@ class RewardTrainer(Trainer):
     ) -> None:
         super().__init__(data_collator=collator, train_dataset=PairNumbers(len(collator.pairs)), **options)
         self.pairs, self.kind, self.generative_loss = collator.pairs, collator.kind, generative_loss
+        self.consistency = collator.consistency
         self.on_log, self.checkpoints, self.buckets = on_log, checkpoints, buckets
         self.found: Checkpoint | None = None
         self.first_step = 0  # steps that an earlier process took
@@ -180,10 +190,16 @@ class RewardTrainer(Trainer):
         output = model(**inputs)
         owner: RewardModel = self.accelerator.unwrap_model(model)
         chosen, rejected = owner.rewards(output, reference).chunk(2)
+        outputs, penalty = output.chunk(2), 0.0
+        if self.consistency:  # the second half of either side are the partners, which teach nothing but agreement
+            difference = (chosen - rejected).chunk(2)
+            penalty = self.consistency.weight * (difference[0] - difference[1]).square().mean()
+            chosen, rejected, *outputs = (rows.chunk(2)[0] for rows in (chosen, rejected, *outputs))
         if self.kind == "generative" and self.generative_loss == "cross_entropy":
-            mean = generative_cross_entropy(*output.chunk(2), *owner.answers)
+            mean = generative_cross_entropy(*outputs, *owner.answers)
         else:
             mean = bradley_terry_loss(PairRewards(chosen, rejected))
+        mean = mean + penalty
         if not torch.isfinite(mean):
             bad = ~(torch.isfinite(chosen) & torch.isfinite(rejected))[: len(numbers)]
             # on one of several processes alone, running it again would wait for the others for ever

@@ -26,6 +26,7 @@ from jaxtyping import Float
 from torch import nn
 
 from llm_experiments.adapters import add_lora
+from llm_experiments.augmentation import Augmented, Consistency, augment, edits
 from llm_experiments.baselines import TokenRules
 from llm_experiments.batches import collate_rows, pair_lines, plan_batches
 from llm_experiments.card import write_card
@@ -41,7 +42,7 @@ from llm_experiments.out_of_memory import in_pieces
 from llm_experiments.reference_cache import cache_folder
 from llm_experiments.saving import save_reward_model
 from llm_experiments.scoring import check_lengths, score_source
-from llm_experiments.settings import EncodingSettings, StartSettings, TrainRequest, TrainSettings
+from llm_experiments.settings import AugmentSettings, EncodingSettings, StartSettings, TrainRequest, TrainSettings
 from llm_experiments.tied import one_gradient
 from llm_experiments.weights import adapter_base, first_line
 from simulations.results import (
@@ -65,8 +66,12 @@ def train_reward_model(
     on_log: Callable[[Row], None] | None = None,
     on_cost: Callable[[Row], None] | None = None,
     checkpoints: Path | None = None,
+    consistency: Consistency | None = None,
 ) -> list[Row]:
     """Train `model` in place on encoded pairs, in memory; the rows that were logged are returned.
+
+    With `consistency` the margins of a pair and its partner are drawn together; margins are of the rewards that rank
+    (a generative model's are probabilities of Yes, whatever its loss).
 
     With `checkpoints`, a folder, a run that was killed continues from the newest one there and ends with the same
     weights, bit for bit at a fixed number of threads; it must be given the same model, pairs and settings again.
@@ -108,7 +113,9 @@ def train_reward_model(
         if on_log is not None:
             on_log(row)
 
-    collator = Collator(pairs, model.kind, None if reference is None else torch.from_numpy(reference), frozen)
+    collator = Collator(
+        pairs, model.kind, None if reference is None else torch.from_numpy(reference), frozen, consistency
+    )
     spread, on_cpu = Spread.asked(), model.device.type == "cpu"
     if spread.by_deepspeed and checkpoints is not None:
         print("no checkpoints: DeepSpeed's are pickles; a run that is killed starts again", file=sys.stderr)
@@ -226,6 +233,11 @@ def _train(request: TrainRequest, output: Path) -> dict[str, Row]:
     )
     (name, train), *others = inputs.items()
     inputs = {name: train, **with_overlap(dict(others), train.texts)}
+    settings = part_of(request, AugmentSettings)
+    shifts = edits(settings, train.texts, seed=request.seed, split=request.split)
+    augmented = augment(train.texts, train.pairs, shifts, tokenizer, encoding)
+    for note in augmented.notes:
+        print(f"augmentation: {note}", file=sys.stderr)
     # without its adapter the policy is what it was trained from: no second model is needed
     own_reference = request.use_peft and request.reference == "auto"
     model = load_reward_model(
@@ -242,11 +254,13 @@ def _train(request: TrainRequest, output: Path) -> dict[str, Row]:
     )
     for source in inputs.values():  # also those that are only scored: hours before their turn
         check_lengths(model, source.pairs)
+    check_lengths(model, augmented.pairs)
     audits = {name: source.to_row() for name, source in inputs.items()}
     write_json(
-        output / "provenance.json", provenance(seed=request.seed, audits=audits, inputs=read_json(output / CONTENTS))
+        output / "provenance.json",
+        provenance(seed=request.seed, audits=audits, augmentation=augmented.notes, inputs=read_json(output / CONTENTS)),
     )
-    write_rows(output / "pairs.jsonl", [asdict(pair) for pair in train.pairs])
+    write_rows(output / "pairs.jsonl", [asdict(pair) for pair in augmented.pairs])
     if (output / "model" / MANIFEST).exists():  # a run that was killed while it scored
         model = load_reward_model(
             output / "model", request.kind, dtype=request.dtype, device=request.device, answers=model.answers
@@ -256,7 +270,7 @@ def _train(request: TrainRequest, output: Path) -> dict[str, Row]:
         if request.use_peft:
             add_lora(model, part_of(request, StartSettings), seed=request.seed, adapter_reference=own_reference)
         model.remember(cache_folder(request.cache))
-        _fit(request, model, tokenizer, train.pairs)
+        _fit(request, model, tokenizer, augmented)
     metrics, rules = {}, TokenRules.of(train.pairs)
     for name, source in inputs.items():
         rows = score_source(model, source, rules)
@@ -269,7 +283,7 @@ def _train(request: TrainRequest, output: Path) -> dict[str, Row]:
     return metrics
 
 
-def _fit(request: TrainRequest, model: RewardModel, tokenizer: Any, pairs: Sequence[EncodedPair]) -> None:
+def _fit(request: TrainRequest, model: RewardModel, tokenizer: Any, augmented: Augmented) -> None:
     settings = part_of(request, TrainSettings)
     place = request.output / "log.jsonl" if is_main_process() else Path(os.devnull)
     with place.open("w", encoding="utf-8") as log:
@@ -281,12 +295,19 @@ def _fit(request: TrainRequest, model: RewardModel, tokenizer: Any, pairs: Seque
         checkpoints = request.output / CHECKPOINTS
         costs: list[Row] = []
         train_reward_model(
-            model, pairs, settings, progress=True, on_log=write, on_cost=costs.append, checkpoints=checkpoints
+            model,
+            augmented.pairs,
+            settings,
+            progress=True,
+            on_log=write,
+            on_cost=costs.append,
+            checkpoints=checkpoints,
+            consistency=augmented.consistency(request.consistency),
         )
     if costs:
         write_json(request.output / "cost.json", costs[0])
     if is_main_process():
-        _save(request, model, tokenizer, pairs)
+        _save(request, model, tokenizer, augmented.pairs)
         shutil.rmtree(checkpoints, ignore_errors=True)
     wait_for_all()
 
@@ -300,7 +321,11 @@ def _save(request: TrainRequest, model: RewardModel, tokenizer: Any, pairs: Sequ
         reference=request.model if request.reference == "auto" else request.reference,
         extra={
             "encoding": asdict(part_of(request, EncodingSettings)),
-            "training": asdict(part_of(request, TrainSettings)) | asdict(part_of(request, StartSettings)),
+            "training": {
+                key: value
+                for part in (TrainSettings, StartSettings, AugmentSettings)
+                for key, value in asdict(part_of(request, part)).items()
+            },
             "pairs": request.pairs,
             "pairs_sha256": read_json(request.output / CONTENTS)["pairs"][request.pairs],
             "split": request.split,

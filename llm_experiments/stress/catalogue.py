@@ -59,17 +59,19 @@ DEFAULT_SUITE: tuple[str, ...] = (
 ON_DEMAND = ("wordnet_synonyms", "paraphrase:MODEL", "translation:LANGUAGE:MODEL")
 
 
-def by_name(names: Sequence[str]) -> list[Transformation]:
+def by_name(names: Sequence[str], *, flag: str = "--transforms") -> list[Transformation]:
     """The transformations of these names, in the order asked for, each once; MODEL is a folder or a hub name.
 
     Raises:
         UserError: a name is unknown (the message has those that come close), or what it needs is not there.
     """
     known = {transformation.name: transformation for transformation in TRANSFORMATIONS}
-    return [known[name] if name in known else _on_demand(name, [*known, *ON_DEMAND]) for name in dict.fromkeys(names)]
+    return [
+        known[name] if name in known else _on_demand(name, [*known, *ON_DEMAND], flag) for name in dict.fromkeys(names)
+    ]
 
 
-def _on_demand(name: str, known: list[str]) -> Transformation:
+def _on_demand(name: str, known: list[str], flag: str) -> Transformation:
     kind, _, rest = name.partition(":")
     if name == "wordnet_synonyms":
         return wordnet.wordnet_synonyms()
@@ -80,6 +82,6 @@ def _on_demand(name: str, known: list[str]) -> Transformation:
         return rewriting.translation(model, language)
     close = get_close_matches(name, known, n=3, cutoff=0.5)
     raise UserError(
-        f"--transforms: {name!r} is no transformation"
+        f"{flag}: {name!r} is no transformation"
         + (f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(known)}")
     )

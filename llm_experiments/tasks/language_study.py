@@ -17,8 +17,11 @@ from typing import Any
 
 import torch
 
+from llm_experiments.augmentation import Consistency
 from llm_experiments.baselines import bag_of_tokens_accuracy
 from llm_experiments.cells import Plan
+from llm_experiments.encoding import EncodedPair, encode_pairs
+from llm_experiments.pairs import Pair
 from llm_experiments.settings import EncodingSettings, PretrainSettings, TrainSettings
 from llm_experiments.tasks.language import LABELS, Label, Language
 from llm_experiments.tasks.language_claims import language_claims, language_notes
@@ -143,24 +146,43 @@ def row_alignment(policy: Any, tokenizer: Any, language: Language) -> Row:
 
 def compute_cell(folder: Path, config: Mapping[str, Any], *, data: None = None) -> None:
     """Train both kinds on the same pairs, score every split, keep every pair's scores."""
-    from llm_experiments.encoding import encode_pairs
-    from llm_experiments.models import load_reward_model
-    from llm_experiments.scoring import pair_rewards, score_pairs, summarise
-    from llm_experiments.training import train_reward_model
-
     policy, tokenizer = load_base(str(folder.parents[1] / "models" / config["base"] / "model"))
+    _, encoded, _ = encoded_pairs(config, tokenizer)
+    train_and_score(folder, config, policy, encoded, encoded["train"])
+
+
+def encoded_pairs(
+    config: Mapping[str, Any], tokenizer: Any
+) -> tuple[dict[str, list[Pair]], dict[str, list[EncodedPair]], EncodingSettings]:
+    """A cell's pairs by split, as text and as tokens, and how they are encoded."""
     language = Language(**config["language"])
     split = language.split(config["forms"], config["seed"])
     pairs = language.pairs(split, config["label"], config["n_train"], config["cluster"])
     encoding = EncodingSettings(terminator="ensure" if config["terminator"] else "strip", max_length=0)
-    encoded = {name: encode_pairs(some, tokenizer, encoding)[0] for name, some in pairs.items()}
-    bags = bag_of_tokens_accuracy(encoded["train"], encoded)
+    return pairs, {name: encode_pairs(some, tokenizer, encoding)[0] for name, some in pairs.items()}, encoding
+
+
+def train_and_score(
+    folder: Path,
+    config: Mapping[str, Any],
+    policy: Any,
+    encoded: Mapping[str, list[EncodedPair]],
+    train: list[EncodedPair],
+    *,
+    consistency: Consistency | None = None,
+) -> None:
+    """Train every kind on `train`, score every split, write rows and scores into the cell's folder."""
+    from llm_experiments.models import load_reward_model
+    from llm_experiments.scoring import pair_rewards, score_pairs, summarise
+    from llm_experiments.training import train_reward_model
+
+    bags = bag_of_tokens_accuracy(train, encoded)
     names = ("cell", "label", "architecture", "tied", "trained", "terminator", "n_train", "answers", "cluster", "forms")
     rows = []
     for kind, learning_rate in config["learning_rates"].items():
         settings = TrainSettings(**{**config["training"], "learning_rate": learning_rate})
         model = load_reward_model(policy, kind, beta=config["beta"], device="cpu", seed=settings.seed)
-        train_reward_model(model, encoded["train"], settings)
+        train_reward_model(model, train, settings, consistency=consistency)
         for name in SPLITS:
             scores = score_pairs(model, encoded[name], batch_size=128)
             write_rows(folder / "scores" / f"{kind}_{name}.jsonl", scores)
