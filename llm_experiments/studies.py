@@ -64,6 +64,11 @@ STUDIES = {
         "llm_experiments.tasks.ablation_study",
         needs="persona",
     ),
+    "repair": Study(
+        "the synonym language again: do augmentation or a consistency regulariser stop a model from reading tokens?",
+        "ours; no published numbers",
+        "llm_experiments.tasks.repair_study",
+    ),
     "ultrafeedback": Study(
         "real preferences, their GPT-4.1 rewrites, and other domains, with length controls",
         "Razin et al. 2025, section 5.2",
