@@ -3,6 +3,7 @@
 #   make reproduce PERSONA=DIR   adds rung 2 on the real Persona question files
 #   make test                 every test that fits six minutes on two cores, notebooks included
 #   make check                lint, import contracts and the core tests, under a minute
+#   make install              the command `rewardgap`, in .venv/bin
 #   make figures              every figure again from stored results, no training
 #   make notebooks            run all notebooks and keep their outputs
 #   make bench                side-by-side measurements; make data: fetch the public data files
@@ -15,7 +16,7 @@ STAMP  := $(VENV)/.installed
 PERSONA ?=
 ARGS    ?=
 
-.PHONY: reproduce check test slow figures notebooks bench data clean
+.PHONY: install reproduce check test slow figures notebooks bench data clean
 .DEFAULT_GOAL := reproduce
 
 $(STAMP): pyproject.toml constraints.txt
@@ -24,6 +25,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
+
+install: $(STAMP)
 
 reproduce: $(STAMP)
 	$(BIN)/rewardgap reproduce $(if $(PERSONA),--persona $(PERSONA)) $(ARGS)
