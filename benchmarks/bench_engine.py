@@ -11,11 +11,12 @@ Two literal sides, timed on a part and scaled: the formula with each of its prob
 the readable reference of theory/dynamics.py, which computes them once per pair of responses.
 """
 
+import json
 import sys
 
 import numpy as np
 import torch
-from measure import alone, matrix_rate, peak_bytes, processor_seconds, save, seconds
+from measure import RESULTS, alone, matrix_rate, peak_bytes, processor_seconds, save, seconds
 from torch.func import grad, grad_and_value, vmap
 from torch.profiler import ProfilerActivity, profile
 
@@ -224,6 +225,16 @@ def large() -> dict:
             "over_counted_operations_at_that_rate": result["seconds"] * rate / plan.flops}  # fmt: skip
 
 
+def stored(part: str) -> dict | str:
+    """What an earlier run measured, with the day and the commit of it; a run without --large must not lose it."""
+    place = RESULTS / "engine.json"
+    document = json.loads(place.read_text()) if place.exists() else {}
+    found = document.get(part)
+    if not isinstance(found, dict):
+        return "not measured: run with --large"
+    return {"date": document["date"], "commit": document.get("commit")} | found
+
+
 def main() -> None:
     rows = {"standard": STANDARD, "comparison": alone(compare, STANDARD)}
     rows["processor_seconds_on_one_thread"] = alone(on_one_thread, STANDARD)
@@ -236,7 +247,7 @@ def main() -> None:
     rows["growth_in_pairs"] = growth("pairs", [4, 8, 16, 32, 64], STANDARD)
     cases = ((1024, 64, "float32"), (2048, 64, "float32"), (1024, 64, "float64"), (2048, 16, "float32"))
     rows["at_large_width"] = [alone(wide, *case) for case in cases]
-    rows["real_vocabulary"] = alone(large) if "--large" in sys.argv else "not measured: run with --large"
+    rows["real_vocabulary"] = alone(large) if "--large" in sys.argv else stored("real_vocabulary")
     rows["gpu"] = "not measured: no GPU"
     if torch.cuda.is_available():
         rows["gpu"] = "not measured: a GPU is present, but this script times the CPU"

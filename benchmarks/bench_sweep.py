@@ -6,20 +6,16 @@ Seconds are processor seconds on one thread, which on an idle machine are wall-c
 seeds and scaled; those seeds' parameters are compared with the batch's.
 """
 
-import os
 import time
-from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import torch
+from measure import save
 
 from simulations.descent import descend, explicit_margins, single_token_margins, smoothness
 from simulations.embeddings import Population, PopulationSettings, draw_population, stack
-from simulations.results import provenance, write_json
 
 SEEDS, STEPS, LOOPED = 1000, 10_000, 4
-RESULT = Path(__file__).with_name("results") / "sweep.json"
 
 
 def run(kind: str, population: Population) -> np.ndarray:
@@ -60,11 +56,10 @@ def main() -> None:
             }
         )
         print(rows[-1], flush=True)
-    write_json(
-        RESULT,
+    save(
+        "sweep",
+        __doc__.splitlines()[0],
         {
-            "date": datetime.now(UTC).date().isoformat(),
-            "hardware": f"{os.cpu_count()}-core x86-64 CPU",
             "clock": "processor seconds",
             "threads": torch.get_num_threads(),
             "seeds": SEEDS,
@@ -73,8 +68,8 @@ def main() -> None:
             "steps": STEPS,
             "seconds_drawing": round(drawing, 2),
             "rows": rows,
-            "versions": provenance()["versions"],
         },
+        ("numpy", "torch"),
     )
 
 

@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from simulations.results import provenance
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -68,6 +70,7 @@ def save(name: str, compared: str, rows: dict[str, Any], packages: tuple[str, ..
     document = {
         "compared": compared,
         "date": date.today().isoformat(),
+        "commit": provenance()["commit"],
         "hardware": f"{os.cpu_count()}-core {platform.machine().replace('_', '-')} CPU",
         "load_at_the_end": round(os.getloadavg()[0], 1),
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in packages}},
