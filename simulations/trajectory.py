@@ -160,7 +160,7 @@ def trajectory_claims(rows: list[Row], settings: TrajectorySettings) -> list[Cla
             "trajectory.implicit.tracked",
             f"tracked implicit predictions err in proportion to the step: log-log slope at time {last:g} of the seed "
             f"farthest from 1 (mean {mean.mean:.3f})",
-            Interval(farthest, mean.low, mean.high, mean.n), "within", (0.75, 1.25), n=mean.n, unit="seed",
+            Interval(farthest, min(slopes), max(slopes), mean.n), "within", (0.75, 1.25), n=mean.n, unit="seed",
             seeds=settings.seeds, kind="implicit",
         ),
         *(

@@ -6,7 +6,7 @@ holding a stated amount of memory. A step on the mean loss of a batch changes th
 
     prediction = implicit_changes(layer, evaluated, pairs, reference_log_ratios=..., beta=0.1, step_size=1e-3)
     prediction.changes        (evaluated, pairs), nats
-    print(prediction.plan)    contracting factors: 1.34e+10 floating-point operations (tokens: 4.17e+10), ...
+    print(prediction.plan)    contracting factors: 1.34e+10 floating-point operations (tokens: 4.13e+10), ...
 
 `token_influences` opens one entry: which token of the training pair moved which token of the reward, and how much.
 """
