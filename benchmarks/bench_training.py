@@ -33,6 +33,8 @@ from measure import RESULTS, save
 PAIRS, PROMPT, RESPONSE = 4, 192, 64
 VOCABULARIES = (32_000, 256_000)
 PACKAGES = ("torch", "transformers", "trl", "accelerate")
+FEWEST, MOST, BUDGET = 3, 80, 5.0  # steps, and seconds after which no further one is begun
+MEMORY_STEP = 2
 GROUPS = ("implicit", "explicit", "recomputed", "huge_pages", "devices", "sizes")
 
 
@@ -58,16 +60,16 @@ def token_ids(vocabulary: int, prompt: int, response: int, pairs: int = PAIRS) -
 
 
 class Meter:
-    """transformers' callback: seconds and processor seconds per step, and the peak of the last one."""
+    """transformers' callback: seconds and processor seconds per step, and the peak of one; stops when it has enough."""
 
-    def __init__(self, model: Any, steps: int) -> None:
+    def __init__(self, model: Any) -> None:
         from transformers import TrainerCallback
 
-        meter, self.steps, self.seconds, self.processor, self.bytes = self, steps, [], [], None
+        meter, self.seconds, self.processor, self.bytes = self, [], [], None
 
         class Callback(TrainerCallback):
             def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                if state.global_step == meter.steps - 1:
+                if state.global_step == MEMORY_STEP - 1:
                     ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is free is given back, or growth would hide in it
                     Path("/proc/self/clear_refs").write_text("5")
                     meter.before = _status("VmRSS")
@@ -76,8 +78,9 @@ class Meter:
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 meter.seconds.append(time.perf_counter() - meter.start[0])
                 meter.processor.append(processor_seconds() - meter.start[1])
-                if state.global_step == meter.steps:
+                if state.global_step == MEMORY_STEP:
                     meter.bytes = _status("VmHWM") - meter.before
+                control.should_training_stop |= len(meter.seconds) >= FEWEST and sum(meter.seconds) > BUDGET
 
         self.model, self.callback = model, Callback()
 
@@ -86,11 +89,12 @@ class Meter:
         return {
             "seconds": min(self.seconds[1:]),
             "processor_seconds": min(self.processor[1:]),
+            "steps": len(self.seconds),
             "working_megabytes": (self.bytes - gradients) / 1e6,
         }
 
 
-def ours(kind: str, vocabulary: int, steps: int, prompt: int, response: int, **_: Any) -> dict[str, Any]:
+def ours(kind: str, vocabulary: int, prompt: int, response: int, **_: Any) -> dict[str, Any]:
     from llm_experiments import training
     from llm_experiments.encoding import EncodedPair
     from llm_experiments.models import load_reward_model
@@ -101,7 +105,7 @@ def ours(kind: str, vocabulary: int, steps: int, prompt: int, response: int, **_
     pairs = [EncodedPair(str(i), "", *map(tuple, ids)) for i, ids in enumerate(token_ids(vocabulary, prompt, response))]
     model = load_reward_model(base, kind, device="cpu")
     del base
-    meter, begin = Meter(model, steps), RewardTrainer.__init__
+    meter, begin = Meter(model), RewardTrainer.__init__
 
     def watched(self: Any, **options: Any) -> None:
         begin(self, **(options | {"callbacks": [meter.callback]}))
@@ -117,17 +121,18 @@ def ours(kind: str, vocabulary: int, steps: int, prompt: int, response: int, **_
         row["seconds_reference"] = min(started, time.perf_counter() - again)
     settings = TrainSettings(
         learning_rate=1e-6,
-        max_steps=steps,
+        max_steps=MOST,
         per_device_train_batch_size=PAIRS,
         optim="adamw_torch_fused",
         max_grad_norm=1.0,
+        logging_steps=1,
     )
     rows = training.train_reward_model(model, pairs, settings)
-    return meter.row() | row | {"loss": rows[-1].get("train_loss")}
+    return meter.row() | row | {"loss": rows[0]["loss"]}
 
 
 def theirs(
-    kind: str, vocabulary: int, steps: int, column: str, cached: bool, prompt: int, response: int, **_: Any
+    kind: str, vocabulary: int, column: str, cached: bool, prompt: int, response: int, **_: Any
 ) -> dict[str, Any]:
     import transformers
     import trl
@@ -147,9 +152,10 @@ def theirs(
             learning_rate=1e-6,
             lr_scheduler_type="constant",
             per_device_train_batch_size=PAIRS,
-            max_steps=steps,
+            max_steps=MOST,
             optim="adamw_torch_fused",
             max_grad_norm=1.0,
+            logging_steps=1,
             report_to="none",
             save_strategy="no",
             disable_tqdm=True,
@@ -184,9 +190,10 @@ def theirs(
             )
             del classifier
         del base
-        meter = Meter(trainer.model, steps)
+        meter = Meter(trainer.model)
         trainer.add_callback(meter.callback)
-        loss = trainer.train().training_loss
+        trainer.train()
+        loss = next(line["loss"] for line in trainer.state.log_history if "loss" in line)
     return meter.row() | row | {"loss": loss}
 
 
@@ -322,9 +329,8 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_cell(cell: dict[str, Any]) -> dict[str, Any]:
-    steps = 4 if cell["vocabulary"] < 100_000 else 2
     run = {"ours": ours, "trl": theirs, "device": device}[cell["side"]]
-    row = run(steps=steps, **{k: v for k, v in cell.items() if k not in ("side", "group")})
+    row = run(**{k: v for k, v in cell.items() if k not in ("side", "group")})
     row["threads"] = int(os.environ["OMP_NUM_THREADS"])
     return cell | {key: float(f"{value:.4g}") for key, value in row.items() if value is not None}
 

@@ -55,7 +55,9 @@ def estimate(model: RewardModel, collator: Any, settings: TrainSettings) -> Cost
     batch = settings.per_device_train_batch_size
     middle = order[max(0, len(order) - PROBED) // 2 :][: min(PROBED, batch)]
     try:
-        seconds = _probe(model, collator(middle)) / sum(tokens[number] for number in middle)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.bf16):
+            seconds = _probe(model, collator(middle))
+        seconds /= sum(tokens[number] for number in middle)
     except (RuntimeError, MemoryError) as error:
         model.zero_grad(set_to_none=True)
         if not is_out_of_memory(error):

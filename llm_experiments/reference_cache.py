@@ -68,6 +68,8 @@ class ReferenceCache:
     ) -> Float[torch.Tensor, " rows"]:
         """What is known of a batch's rows; where one is not, `ask(batch)` says it and it is stored."""
         keys = row_keys(batch["input_ids"], batch["attention_mask"], batch["response_mask"])
+        if torch.is_autocast_enabled(batch["input_ids"].device.type):
+            keys = [f"{key}-autocast" for key in keys]
         if any(key not in self._found for key in keys):
             self.add(dict(zip(keys, ask(batch).tolist(), strict=True)))
         known = [self._found[key] for key in keys]

@@ -169,6 +169,8 @@ class TrainSettings(_Checked):
     """Train every parameter, or only the head (of an implicit or generative model: the output layer, untied)"""
     generative_loss: Literal["cross_entropy", "bradley_terry"] = "cross_entropy"
     """Loss of generative models; Bradley-Terry on P(Yes) cannot fall below 0.313"""
+    bf16: bool = False
+    """Matrix products in bfloat16, weights, heads and sums as they are (autocast)"""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time"""
     group_by_length: bool = False

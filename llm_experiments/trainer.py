@@ -406,4 +406,5 @@ def training_arguments(settings: TrainSettings, output: str, *, cpu: bool) -> Tr
         remove_unused_columns=False,
         dataloader_pin_memory=not cpu,
         use_cpu=cpu,
+        bf16=settings.bf16,
     )

@@ -100,7 +100,10 @@ def train_reward_model(
         check_space(checkpoints, bytes_needed(model, settings.optim))
     if settings.gradient_checkpointing:
         model.policy.gradient_checkpointing_enable({"use_reentrant": False})
-    reference = reference_log_probabilities(model, pairs, settings.per_device_train_batch_size)
+    with torch.autocast(
+        model.device.type, torch.bfloat16, enabled=settings.bf16
+    ):  # as the policy, or they would differ
+        reference = reference_log_probabilities(model, pairs, settings.per_device_train_batch_size)
     if reference is not None and model.reference is not model.policy:
         model.reference.to("cpu")  # not asked again before the end
     frozen = None

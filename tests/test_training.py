@@ -342,3 +342,21 @@ def test_mistakes_end_in_one_line_and_leave_nothing_behind(base, pairs_file, tmp
     (other / "notes.txt").write_text("mine")
     refused(tmp_path, base, pairs_file, "is not empty and holds no run of ours", output=other)
     assert [path.name for path in Path(other).iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bfloat16_products_leave_weights_heads_and_sums_as_they_are(kind):
+    """Prompts are shared, the reference is computed alike, and losses are float32's up to the products' eight bits."""
+    pairs, losses = random_pairs(4, prompt=40), []
+    for bf16 in (True, False):
+        model = start(kind)
+        settings = TrainSettings(bf16=bf16, learning_rate=0.0, per_device_train_batch_size=4, logging_steps=1)
+        rows = train_reward_model(model, pairs, settings)
+        assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+        assert model.shared.on
+        losses.append(rows[0]["loss"])
+    assert losses[0] == pytest.approx(losses[1], abs=5e-2)
+    if kind == "implicit":  # against itself a policy ties every pair, in any precision
+        assert losses[0] == pytest.approx(np.log(2), abs=1e-6)
+    else:
+        assert losses[0] != losses[1]
