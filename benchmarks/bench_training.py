@@ -4,7 +4,7 @@
     python benchmarks/bench_training.py --only implicit    one group again, the others kept
 
 Same model, token ids, batch, optimiser (AdamW, fused) and learning rate on both sides; float32 unless the column says
-otherwise. Both run in transformers' training loop, each measurement in a process of its own. A step is what lies
+otherwise; ours also with `--bf16`, which is the precision of TRL's defaults. Both run in transformers' training loop, each measurement in a process of its own. A step is what lies
 between the loop's beginning and end of one, the fastest of a few; the processor seconds beside it are of all threads.
 Working memory is what a step adds to resident memory at its peak, less the gradients, which are there at that moment;
 weights and optimiser state were resident before.
@@ -35,7 +35,7 @@ VOCABULARIES = (32_000, 256_000)
 PACKAGES = ("torch", "transformers", "trl", "accelerate")
 FEWEST, MOST, BUDGET = 3, 80, 5.0  # steps, and seconds after which no further one is begun
 MEMORY_STEP = 2
-GROUPS = ("implicit", "explicit", "recomputed", "huge_pages", "devices", "sizes")
+GROUPS = ("implicit", "explicit", "bfloat16", "recomputed", "huge_pages", "devices", "sizes")
 
 
 def build(vocabulary: int) -> Any:
@@ -94,7 +94,7 @@ class Meter:
         }
 
 
-def ours(kind: str, vocabulary: int, prompt: int, response: int, **_: Any) -> dict[str, Any]:
+def ours(kind: str, vocabulary: int, prompt: int, response: int, group: str, **_: Any) -> dict[str, Any]:
     from llm_experiments import training
     from llm_experiments.encoding import EncodedPair
     from llm_experiments.models import load_reward_model
@@ -126,6 +126,7 @@ def ours(kind: str, vocabulary: int, prompt: int, response: int, **_: Any) -> di
         optim="adamw_torch_fused",
         max_grad_norm=1.0,
         logging_steps=1,
+        bf16=group == "bfloat16",
     )
     rows = training.train_reward_model(model, pairs, settings)
     return meter.row() | row | {"loss": rows[0]["loss"]}
@@ -270,6 +271,11 @@ def cells(group: str) -> list[dict[str, Any]]:
             {"group": group, "kind": "explicit", "vocabulary": v, "cached": True, **size, **side}
             for v, side in product(VOCABULARIES, sides[:3])
         ]
+    if group == "bfloat16":
+        return [
+            {"group": group, "side": "ours", "kind": kind, "vocabulary": v, "cached": True, **size}
+            for v, kind in product(VOCABULARIES, ("implicit", "explicit"))
+        ]
     if group == "devices":
         uses = ("none", "response", "tiles", "prompt", "cache", "response+tiles+prompt+cache")
         return [{"group": group, "side": "device", "vocabulary": 32_000, "use": use, **size} for use in uses] + [
@@ -285,7 +291,7 @@ def cells(group: str) -> list[dict[str, Any]]:
 
 
 def ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """TRL's numbers over ours, per group, vocabulary and column. Where the reference is recomputed, ours is the step
+    """TRL's numbers over ours, per group, vocabulary and column; its defaults also over ours in bfloat16. Where the reference is recomputed, ours is the step
     with it cached plus a pass of the reference over the batch."""
     mine = {
         (row["kind"], row["vocabulary"]): row
@@ -301,17 +307,22 @@ def ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if row["side"] != "trl" or (key, row["vocabulary"]) not in mine:
             continue
         ours = mine[key, row["vocabulary"]]
+        if row["column"] == "defaults":  # both in bfloat16 autocast
+            same = (row["kind"], row["vocabulary"])
+            narrow = [r for r in rows if r["group"] == "bfloat16" and (r["kind"], r["vocabulary"]) == same]
+            found += [line(row, other) | {"ours": "bfloat16"} for other in narrow]
         extra = ours["seconds_reference"] if row["group"] == "recomputed" else 0.0
-        found.append(
-            {name: row[name] for name in ("group", "kind", "vocabulary", "column")}
-            | {
-                "times_faster": row["seconds"] / (ours["seconds"] + extra),
-                "times_fewer_processor_seconds": row["processor_seconds"]
-                / (ours["processor_seconds"] + extra * (ours["processor_seconds"] / ours["seconds"])),
-                "share_of_its_working_memory": ours["working_megabytes"] / row["working_megabytes"],
-            }
-        )
+        found.append(line(row, ours, extra) | {"ours": "float32"})
     return found
+
+
+def line(row: dict[str, Any], ours: dict[str, Any], extra: float = 0.0) -> dict[str, Any]:
+    whole = 1 + extra / ours["seconds"]
+    return {name: row[name] for name in ("group", "kind", "vocabulary", "column")} | {
+        "times_faster": row["seconds"] / (ours["seconds"] * whole),
+        "times_fewer_processor_seconds": row["processor_seconds"] / (ours["processor_seconds"] * whole),
+        "share_of_its_working_memory": ours["working_megabytes"] / row["working_megabytes"],
+    }
 
 
 def measure(cell: dict[str, Any]) -> dict[str, Any]:
@@ -330,7 +341,7 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
 
 def run_cell(cell: dict[str, Any]) -> dict[str, Any]:
     run = {"ours": ours, "trl": theirs, "device": device}[cell["side"]]
-    row = run(**{k: v for k, v in cell.items() if k not in ("side", "group")})
+    row = run(**{k: v for k, v in cell.items() if k != "side"})
     row["threads"] = int(os.environ["OMP_NUM_THREADS"])
     return cell | {key: float(f"{value:.4g}") for key, value in row.items() if value is not None}
 
