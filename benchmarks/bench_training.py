@@ -4,8 +4,9 @@
     python benchmarks/bench_training.py --only implicit    one group again, the others kept
 
 Same model, token ids, batch, optimiser (AdamW, fused) and learning rate on both sides; float32 unless the column says
-otherwise; ours also with `--bf16`, which is the precision of TRL's defaults. Both run in transformers' training loop, each measurement in a process of its own. A step is what lies
-between the loop's beginning and end of one, the fastest of a few; the processor seconds beside it are of all threads.
+otherwise; ours also with `--bf16`, which is the precision of TRL's defaults. Both run in transformers' training loop,
+each measurement in a process of its own. A step is what lies between the loop's beginning and end of one, the fastest
+of a few; the processor seconds beside it are of all threads.
 Working memory is what a step adds to resident memory at its peak, less the gradients, which are there at that moment;
 weights and optimiser state were resident before.
 
@@ -291,8 +292,10 @@ def cells(group: str) -> list[dict[str, Any]]:
 
 
 def ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """TRL's numbers over ours, per group, vocabulary and column; its defaults also over ours in bfloat16. Where the reference is recomputed, ours is the step
-    with it cached plus a pass of the reference over the batch."""
+    """TRL's numbers over ours, per group, vocabulary and column; its defaults also over ours in bfloat16.
+
+    Where the reference is recomputed, ours is the step with it cached plus a pass of the reference over the batch.
+    """
     mine = {
         (row["kind"], row["vocabulary"]): row
         for row in rows

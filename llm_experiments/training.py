@@ -100,9 +100,7 @@ def train_reward_model(
         check_space(checkpoints, bytes_needed(model, settings.optim))
     if settings.gradient_checkpointing:
         model.policy.gradient_checkpointing_enable({"use_reentrant": False})
-    with torch.autocast(
-        model.device.type, torch.bfloat16, enabled=settings.bf16
-    ):  # as the policy, or they would differ
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.bf16):  # as the policy is
         reference = reference_log_probabilities(model, pairs, settings.per_device_train_batch_size)
     if reference is not None and model.reference is not model.policy:
         model.reference.to("cpu")  # not asked again before the end
