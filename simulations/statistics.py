@@ -219,27 +219,34 @@ def paired_bootstrap(
     return Interval(mean, float(limits.low), float(limits.high), n)
 
 
-def paired_difference_interval(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Agresti and Min's (2005) interval for mean(first - second) of results in [0, 1] on the same units.
+def paired_difference_interval(
+    first: ArrayLike, second: ArrayLike, confidence: float = 0.95, *, largest: float = 1.0
+) -> Interval:
+    """Agresti and Min's (2005) interval for mean(first - second) on the same units.
 
-    Two units are added that differ by half a one in either direction, so that units which all agree give an interval of
-    about 2 / n around zero, where a bootstrap would be certain. `mean` is the plain one, limits stay within [-1, 1] if
-    all differences do. Fewer than two units give nan limits.
+    Two half units are added that differ by `largest` in either direction, so that units which all agree give an
+    interval of about +-2 `largest` / n around zero, where a bootstrap would be certain. `mean` is the plain one, limits
+    stay within +-`largest`. Fewer than two units give nan limits.
+
+    Args:
+        largest: the largest difference that is possible: 1 for results in [0, 1], 2 for changes of such results. Given
+            too small, a large but rare difference is missed more often than the confidence says.
 
     Raises:
-        ValueError: lengths differ, a value is not finite, or `confidence` is not in (0, 1).
+        ValueError: lengths differ, a value is not finite, `confidence` is not in (0, 1), `largest` is not positive.
     """
     first, second = _paired(first, second)
     _check_confidence(confidence)
+    if not largest > 0:
+        raise ValueError(f"the largest possible difference must be positive, got {largest}")
     difference = first - second
     n = difference.size
     if n < 2:
         return Interval(math.fsum(difference) / n if n else math.nan, math.nan, math.nan, n)
-    total, squares = math.fsum(difference), math.fsum(difference**2)
+    total, squares = math.fsum(difference), math.fsum(difference**2) + largest**2
     centre = total / (n + 2)
-    half = float(stats.norm.ppf((1 + confidence) / 2)) * math.sqrt(((squares + 1) / (n + 2) - centre**2) / (n + 2))
-    furthest = max(1.0, float(np.abs(difference).max()))
-    return Interval(total / n, max(-furthest, centre - half), min(furthest, centre + half), n)
+    half = float(stats.norm.ppf((1 + confidence) / 2)) * math.sqrt((squares / (n + 2) - centre**2) / (n + 2))
+    return Interval(total / n, max(-largest, centre - half), min(largest, centre + half), n)
 
 
 def holm(p_values: ArrayLike) -> list[float]:

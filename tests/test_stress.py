@@ -27,6 +27,7 @@ from figures.stress_table import stress_table
 from llm_experiments.pairs import Pair
 from llm_experiments.settings import StressRequest
 from llm_experiments.stress.catalogue import DEFAULT_SUITE, by_name
+from llm_experiments.stress.measures import difference_row
 from llm_experiments.stress.rewrites import read_rewrites
 from llm_experiments.stress.scorers import FunctionScorer
 from llm_experiments.stress.shifts import CHANGED, combined, shift_by
@@ -291,6 +292,59 @@ def test_the_interval_of_a_paired_difference_covers_and_is_never_certain():
         interval = paired_difference_interval(np.clip(change, 0, 1), np.clip(-change, 0, 1))
         covered += interval.low <= -0.08 <= interval.high
     assert 0.93 <= covered / 600 <= 0.99
+
+
+def test_an_interval_of_changes_that_reach_two_covers_where_few_do():
+    """Three in a hundred units differ by two. Half units that differ by one are too narrow where none is drawn, which
+    is where 40 are drawn in three of ten cases."""
+    random = np.random.default_rng(0)
+    covered = {1.0: 0, 2.0: 0}
+    for _ in range(600):
+        change = random.choice([0.0, 2.0], size=40, p=[0.97, 0.03])
+        for largest in covered:
+            interval = paired_difference_interval(change, np.zeros(40), largest=largest)
+            covered[largest] += interval.low <= 0.06 <= interval.high
+    assert covered[1] / 600 < 0.75
+    assert covered[2] / 600 >= 0.93
+    still = paired_difference_interval(np.zeros(50), np.zeros(50), largest=2.0)
+    assert 0.07 < still.high == -still.low < 0.08
+    assert paired_difference_interval(np.full(8, 2.0), np.zeros(8), largest=2.0).high == 2
+    with pytest.raises(ValueError, match="must be positive"):
+        paired_difference_interval([1.0], [0.0], largest=0.0)
+
+
+def test_an_interval_over_prompts_of_unlike_size_covers_the_mean_over_pairs():
+    """What the edit does grows with a prompt's number of pairs, so that the mean over prompts is another number."""
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        sizes = random.choice([1, 8], size=60)
+        prompts = np.repeat(np.arange(60), sizes)
+        lost = np.repeat(random.random(60) < np.where(sizes == 8, 0.4, 0.05), sizes)
+        found = difference_row(-lost.astype(float), [str(name) for name in prompts])
+        covered += found["low"] <= -(0.4 * 8 + 0.05) / 9 <= found["high"]
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+def test_numbers_of_a_line_add_up_where_prompts_have_unlike_numbers_of_pairs(tmp_path):
+    some = pairs(90)
+    shared = [Pair(p.id, p.subset, "one" if n < 40 else p.prompt, p.chosen, p.rejected) for n, p in enumerate(some)]
+
+    def fooled(prompt, response):  # reads the other words on one prompt alone
+        return truth(prompt, response) * (-1 if prompt == "one" and "other-" in response else 1)
+
+    scorers = {"oracle": FunctionScorer(truth), "fooled": FunctionScorer(fooled)}
+    made = stress_scorers(shared, (SWAPPED, DAMAGED), scorers, tmp_path)
+    for row in made["table"]:
+        change = row["accuracy_after"] - row["accuracy_before"]
+        assert row["difference"]["value"] == pytest.approx(change, abs=1e-12)
+        assert row["difference"]["n"] == 51
+    lost = next(row for row in made["table"] if (row["model"], row["name"]) == ("fooled", SWAPPED.name))
+    assert lost["difference"]["value"] == pytest.approx(-40 / 90, abs=1e-12)
+    assert lost["flip_rate"]["value"] == pytest.approx(40 / 90, abs=1e-12)
+    assert lost["difference"]["high"] > 0  # one prompt did it
+    (between,) = made["comparisons"]
+    assert between["difference"]["value"] == pytest.approx(40 / 90, abs=1e-12)
 
 
 def test_the_verdict_holds_its_order():

@@ -1,7 +1,7 @@
 """What score rows before and after a shift say; everything on the pairs that the shift changed.
 
-Intervals and tests count prompts: results of pairs that share one are averaged first. A tie is half right, a reward
-that did not move has half fallen.
+Every mean is over pairs, so that a difference is that of the two accuracies beside it; pairs of one prompt go together,
+so that intervals and tests count prompts. A tie is half right, a reward that did not move has half fallen.
 """
 
 from collections import Counter
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from llm_experiments.comparison import per_prompt
 from llm_experiments.evaluation import TIE_TOLERANCE, rank_correlation
 from llm_experiments.stress.shifts import CHANGED, REJECTED, UNCHANGED
 from simulations.results import Row
@@ -92,6 +93,13 @@ def interval_row(interval: Interval) -> Row:
     return {"value": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
 
 
+def difference_row(differences: Values, prompts: Sequence[str], *, largest: float = 1.0) -> Row:
+    """Their mean over pairs, with an interval over prompts; `largest` is the largest that is possible."""
+    by_prompt = per_prompt(differences, prompts)
+    interval = paired_difference_interval(by_prompt, np.zeros(len(by_prompt)), largest=largest)
+    return interval_row(interval) | {"value": float(differences.mean())}
+
+
 def spread_of(rows: Sequence[Row]) -> float:
     """Standard deviation of all rewards, of chosen and rejected responses alike: the model's own unit."""
     return float(np.std([row[f"scores_{side}"] for row in rows for side in SIDES]))
@@ -133,10 +141,10 @@ def measure(change: Change, *, purpose: str, spread: float) -> Row:
         "n_prompts": len(first),
         "accuracy_before": float(before.mean()),
         "accuracy_after": float(after.mean()),
-        "difference": interval_row(paired_difference_interval(second, first)),
+        "difference": difference_row(after - before, prompts),
         "p_value": mcnemar_test(first, second),
         "flip_rate": accuracy_row(np.abs(after - before), prompts),
-        "margin_shift": interval_row(mean_interval(by_prompt((new - old) / spread, prompts))) if spread else None,
+        "margin_shift": interval_row(mean_interval(per_prompt((new - old) / spread, prompts))) if spread else None,
         "drift": float(np.mean(np.abs(moved[1] - moved[0]))) / spread if spread else None,
         "rank_correlation": rank_correlation(*moved),
         "falls": None,

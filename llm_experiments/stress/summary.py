@@ -15,9 +15,9 @@ from llm_experiments.stress.measures import (
     accuracy_row,
     by_prompt,
     column,
+    difference_row,
     fates,
     foretold,
-    interval_row,
     length_results,
     length_rule,
     measure,
@@ -29,7 +29,7 @@ from llm_experiments.stress.reliance import SAMPLE, TRAINED
 from llm_experiments.stress.shifts import Shift
 from llm_experiments.stress.verdict import RULES, decide
 from simulations.results import Row, read_json, read_rows
-from simulations.statistics import holm, mcnemar_test, paired_difference_interval
+from simulations.statistics import holm, mcnemar_test
 
 TRAINED_RULES = ("bag_of_tokens", "token_overlap")
 
@@ -178,11 +178,12 @@ def _comparison(first: Scores, second: Scores, shift: Shift) -> Row | None:
     if not common:
         return None
     prompts = dict(zip(one.ids, one.prompts, strict=True))
+    theirs = [prompts[name] for name in common]
     changes = []
     for change in (one, other):
         before, after = change.results()
         moved = dict(zip(change.ids, after - before, strict=True))
-        changes.append(by_prompt([moved[name] for name in common], [prompts[name] for name in common]))
+        changes.append(np.array([moved[name] for name in common]))
     return {
         "model_a": first.name,
         "model_b": second.name,
@@ -191,8 +192,8 @@ def _comparison(first: Scores, second: Scores, shift: Shift) -> Row | None:
         "strength": shift.strength,
         "side": shift.side,
         "n_changed": len(common),
-        "difference": interval_row(paired_difference_interval(*changes)),
-        "p_value": mcnemar_test(*changes),
+        "difference": difference_row(changes[0] - changes[1], theirs, largest=2.0),
+        "p_value": mcnemar_test(*(by_prompt(moved, theirs) for moved in changes)),
     }
 
 
@@ -214,12 +215,12 @@ def _grid(scores: Scores, shifts: Sequence[Shift]) -> list[Row]:
                 before, after = change.results()
                 kept = [number for number, name in enumerate(change.ids) if name in common]
                 prompts = [change.prompts[number] for number in kept]
-                drops.append(by_prompt((before - after)[kept], prompts))
+                drops.append((before - after)[kept])
                 row["accuracy_before"] = float(before[kept].mean())
-            zero = np.zeros(len(drops[0]))
             for name, drop in zip(("drop_prompt", "drop_responses", "drop_both"), drops, strict=True):
-                row[name] = interval_row(paired_difference_interval(drop, zero))
-            row["interaction"] = interval_row(paired_difference_interval(drops[2], drops[0] + drops[1]))
+                row[name] = difference_row(drop, prompts)
+            # at most 2, for one "before" is in all three
+            row["interaction"] = difference_row(drops[2] - drops[0] - drops[1], prompts, largest=2.0)
         rows.append(row)
     return rows
 
