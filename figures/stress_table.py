@@ -15,8 +15,8 @@ def stress_table(summary: Mapping[str, Any]) -> str:
     """The verdict on every model, its reasons, and a line per shift; below, models against each other and notes.
 
     Columns: pairs that the edit changed; accuracy before and after, and their difference; the p-value, Holm-corrected
-    over the table; the share of pairs whose order is reversed; the mean change of a response's reward in units of the
-    model's spread; the share of damaged responses whose reward fell (sensitivity edits).
+    over the model's lines; the share of pairs whose order is reversed; the mean change of a response's reward in units
+    of the model's spread; the share of damaged responses whose reward fell (sensitivity edits).
     """
     parts = []
     for model in summary["models"]:

@@ -70,13 +70,13 @@ def summarise_stress(
     """Everything that summary.json holds (see `llm_experiments.stress.suite`)."""
     scores = [Scores.read(output, name, shifts) for name in models]
     alone = [shift for shift in shifts if not shift.parts]
-    table = [_table_row(one, shift) for one in scores for shift in alone]
-    _correct(table)
-    found = []
+    table, found = [], []
     for one in scores:
-        row = _model_row(one)
-        verdict, reasons = decide(row, [line for line in table if line["model"] == one.name])
+        row, lines = _model_row(one), [_table_row(one, shift) for shift in alone]
+        _correct(lines)  # within the model: another one beside it must not change its verdict
+        verdict, reasons = decide(row, lines)
         found.append(row | {"verdict": verdict, "reasons": reasons})
+        table += lines
     comparisons = [
         row
         for first, second in combinations(scores, 2)

@@ -13,7 +13,7 @@ from simulations.results import Row
 Verdict = Literal["token-sensitive", "robust", "uninformative", "length-driven", "inconclusive"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
-LEVEL = 0.05  # of tests, Holm-corrected over the table
+LEVEL = 0.05  # of tests, Holm-corrected over the lines of one model
 MATERIAL = 0.05  # a drop in accuracy that matters
 FLIPPED = 0.20  # a share of reversed pairs that matters, whatever the accuracy does
 AGREEMENT = 0.85  # with a length rule
@@ -25,7 +25,8 @@ RULES = (
     "of different lengths, and less than half of the pairs that this rule gets wrong right; whole 95 % intervals.",
     "uninformative: its accuracy on the original pairs is not above one half (lower limit), so it has nothing to lose.",
     f"token-sensitive: some edit that keeps the meaning lowers the accuracy by {MATERIAL:g} or more (McNemar, "
-    f"Holm-corrected over the table, p < {LEVEL:g}), or reverses at least {FLIPPED:g} of the pairs (lower limit).",
+    f"Holm-corrected over the lines of this model, p < {LEVEL:g}), or reverses at least {FLIPPED:g} of the pairs "
+    "(lower limit).",
     "uninformative: no edit that does damage lowers the reward of the damaged response more often than not (sign test, "
     f"Holm-corrected, p < {LEVEL:g}): a model that sees no damage is not robust, it does not look.",
     f"inconclusive: the model ranks as a length rule in at least {AGREEMENT:g} of the pairs (lower limit), and is not "
