@@ -7,7 +7,8 @@ beat are measured on prompts held out by hash (a quarter). Then a small Mistral,
 trained as each kind on a sample of the file and scored on the sample's held-out prompts, and the three models trained
 on UltraFeedback are scored on the samples of all files. The models show that every file goes through; one epoch on
 some eighty pairs is no evidence on the kinds. FOLDER, figures/data/audits unless given, ends up with files.jsonl,
-models.jsonl, comparisons.jsonl, overlaps.jsonl, provenance.json and the page README.md.
+models.jsonl, comparisons.jsonl, overlaps.jsonl, provenance.json and the page README.md. A file that is not there is
+named in a line and left out; the models that are scored on all files are those of the first that is there.
 """
 
 import hashlib
@@ -64,7 +65,6 @@ FILES = (
     "gsm8k/example_model_solutions.jsonl.gz",
 )
 TEXTS = ("text/wikitext2_valid.txt.gz", "text/tinystories_sample.txt.gz", "text/wiki_demo.txt.gz")
-TRAINING = tuple(name for name in FILES if "train" in name)  # what a user would train on
 LANGUAGE_MODEL = PretrainSettings(
     hidden=48, layers=2, heads=4, vocab_size=2048, steps=200, block=128, max_positions=1024
 )
@@ -74,8 +74,27 @@ LIMIT = 512  # tokens of a pair, for the models only
 FIT = ("--learning_rate", "1e-3", "--logging_steps", "5")
 
 
+def place(data: Path, name: str) -> Path:
+    """Where a file is, packed or as `make data` leaves it."""
+    return data / name if (data / name).exists() else data / name.removesuffix(".gz")
+
+
+def present(data: Path, names: tuple[str, ...]) -> list[str]:
+    """Those of the files that are there.
+
+    Raises:
+        SystemExit: none is.
+    """
+    missing = [name for name in names if not place(data, name).exists()]
+    for name in missing:
+        print(f"{data / name}: is missing and left out (where it is from: README, 'Real data')", file=sys.stderr)
+    if len(missing) == len(names):
+        sys.exit(f"error: {data}: has none of these files; is REWARDGAP_DATA the folder of README, 'Real data'?")
+    return [name for name in names if name not in missing]
+
+
 def read(data: Path, name: str, tokenizer: Any) -> Source:
-    pairs = load_pairs(data / name, bad_pairs="drop")
+    pairs = load_pairs(place(data, name), bad_pairs="drop")
     return read_source(pairs, tokenizer, EncodingSettings(max_length=0, bad_pairs="drop"))
 
 
@@ -87,7 +106,7 @@ def audit(data: Path, name: str, source: Source, tokenizer: Any, ultrafeedback: 
     )
     return {
         "file": name,
-        "sha256": digest(data / name),
+        "sha256": digest(place(data, name)),
         **{key: value for key, value in source.audit.to_row().items() if key != "dropped_ids"},
         "prompts": len({row["prompt_hash"] for row in model_free_rows(source, None)}),
         "baselines": baselines(model_free_rows(source, ultrafeedback)),
@@ -120,12 +139,13 @@ def train_and_score(model: Path, folder: Path, stems: dict[str, str], name: str)
 
 
 def score_elsewhere(folder: Path, stems: dict[str, str]) -> Iterator[Row]:
-    """The models trained on UltraFeedback, on the samples of every file; the last run compares every two kinds."""
-    others: list[str] = []
+    """The models trained on the first file (UltraFeedback), on the samples of every file; the last run compares every
+    two kinds."""
+    first, others = next(iter(stems)), list[str]()
     files = [pairs_file(folder, stem) for stem in stems.values()]
     for kind in KINDS:
         run = folder / "scores" / kind
-        model = folder / "runs" / stems[FILES[0]] / kind
+        model = folder / "runs" / stems[first] / kind
         against = ("--against", *others) if kind == KINDS[-1] else ()
         command(
             "score",
@@ -142,7 +162,7 @@ def score_elsewhere(folder: Path, stems: dict[str, str]) -> Iterator[Row]:
         others.append(str(run))
         metrics = read_json(run / "metrics.json")
         for name, stem in stems.items():
-            yield {"command": "score", "trained_on": FILES[0], "file": name, "kind": kind, **short(metrics[stem])}
+            yield {"command": "score", "trained_on": first, "file": name, "kind": kind, **short(metrics[stem])}
 
 
 def short(metrics: Row) -> Row:
@@ -166,31 +186,31 @@ def digest(place: Path) -> str:
 
 
 def main(output: Path, data: Path) -> None:
-    start = time.process_time()
+    start, files = time.process_time(), present(data, FILES)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        texts = read_documents([data / name for name in TEXTS])
+        texts = read_documents([place(data, name) for name in present(data, TEXTS)])
         model = pretrain(texts + ["Yes\nNo"] * 500, "mistral", folder / "lm", LANGUAGE_MODEL)
         tokenizer = load_tokenizer(model)
-        sources = {name: read(data, name, tokenizer) for name in FILES}
-        rules = TokenRules.of(sources[FILES[0]].pairs)
+        sources = {name: read(data, name, tokenizer) for name in files}
+        rules = TokenRules.of(sources[files[0]].pairs)
         audits = [audit(data, name, one, tokenizer, rules) for name, one in sources.items()]
         write_rows(output / "files.jsonl", audits)
         overlaps = [
             {"trained_on": first, "file": second, **audit_overlap(sources[first].texts, sources[second].texts).to_row()}
-            for first in TRAINING
-            for second in FILES
-            if first != second
+            for first in files
+            for second in files
+            if "train" in first and first != second  # what a user would train on
         ]
         write_rows(output / "overlaps.jsonl", [row for row in overlaps if row["any"]])
-        stems = {name: name.replace("/", "-").partition(".")[0] for name in FILES}
+        stems = {name: name.replace("/", "-").partition(".")[0] for name in files}
         for name, source in sources.items():
             rows = [
                 {"id": p.id, "subset": p.subset, "prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected}
                 for p in sample(source)
             ]
             write_rows(Path(pairs_file(folder, stems[name])), rows)
-        rows = [row for name in FILES for row in train_and_score(model, folder, stems, name)]
+        rows = [row for name in files for row in train_and_score(model, folder, stems, name)]
         rows += score_elsewhere(folder, stems)
         write_rows(output / "models.jsonl", rows)
         last = folder / "scores" / KINDS[-1]
