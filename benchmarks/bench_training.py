@@ -355,9 +355,9 @@ def processor_seconds() -> float:
 
 
 def _status(field: str) -> int:
-    from measure import _status
+    from measure import process_memory
 
-    return _status(field)
+    return process_memory(field)
 
 
 def main() -> None:

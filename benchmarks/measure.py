@@ -44,9 +44,9 @@ def peak_bytes(run: Callable[[], Any]) -> int | None:
     """Largest growth of resident memory while `run` runs once, over what is resident before it."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
-        before = _status("VmRSS")
+        before = process_memory("VmRSS")
         run()
-        return _status("VmHWM") - before
+        return process_memory("VmHWM") - before
     except OSError:
         return None
 
@@ -90,7 +90,8 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _status(field: str) -> int:
+def process_memory(field: str) -> int:
+    """One of the memory figures that the system keeps of this process, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return 1024 * int(line.split()[1])
