@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -329,7 +330,14 @@ COMMANDS: dict[str, type[Command]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     try:
-        command = parse("rewardgap", ABOUT, COMMANDS, ALIASES, sys.argv[1:] if argv is None else argv)
+        words = list(sys.argv[1:] if argv is None else argv)
+        if words == ["--version"]:
+            print(f"rewardgap {version('rewardgap')}")
+            return 0
+        if words[:1] == ["stress"] and "--transforms list" in " ".join(words).replace("=", " "):
+            print(_transformations())  # needs neither models nor pairs
+            return 0
+        command = parse("rewardgap", ABOUT, COMMANDS, ALIASES, words)
         answer = command.run()
         print(json.dumps(answer.data, indent=2, default=str) if command.json else answer.text, flush=True)
     except UserError as error:
@@ -349,6 +357,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail("the device is out of memory; try a smaller batch size, --dtype bfloat16 or another --device")
     return 3 if answer.refuted else 0
+
+
+def _transformations() -> str:
+    from llm_experiments.stress.catalogue import TRANSFORMATIONS
+
+    return _columns({one.name: f"{one.purpose}: {one.description}" for one in TRANSFORMATIONS})
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -42,6 +42,9 @@ def parse(
         text = inspect.getdoc(command) or ""
         _add_fields(places.add_parser(name, help=text.partition("\n")[0], description=text), command, aliases)
     words = _one_spelling(argv)
+    if not words:
+        parser.print_help(sys.stderr)
+        raise UserError(f"missing COMMAND; `{program} COMMAND --help` shows what one takes")
     if words and words[0] in commands:
         words = words[:1] + _checked_flags(words[0], commands[words[0]], aliases, words[1:])
     elif words and not words[0].startswith("-"):

@@ -42,7 +42,7 @@ ITEMS = (
         "Theorem 1",
         "verifying does not require generating",
         "rewardgap simulate verify_generate",
-        remark="proved step by step (rewardgap derive verifier); figure verify_generate",
+        remark="proved step by step (rewardgap derive verifying_without_generating); figure verify_generate",
     ),
     Item(
         "Theorem 2",
@@ -149,7 +149,7 @@ def _lines(item: Item, claims: Mapping[str, Row]) -> list[dict[str, str]]:
     mine = [claim for start in item.claims for id, claim in claims.items() if id.startswith(start)]
     return [
         {
-            "statement": claim["statement"],
+            "statement": f"{claim['model']}: {claim['statement']}" if claim.get("model") else claim["statement"],
             "ours": measured(claim),
             "n": units(claim),
             "published": claim.get("published", ""),

@@ -67,7 +67,8 @@ class Audit:
 
     def __str__(self) -> str:
         lines = [f"pairs       {self.kept} of {self.pairs_in} kept"]
-        lines += [f"  dropped   {count} {reason}" for reason, count in self.dropped.items()]
+        flags = {"too long": " (see --max_length)"}  # which pairs those are is up to a flag
+        lines += [f"  dropped   {count} {reason}{flags.get(reason, '')}" for reason, count in self.dropped.items()]
         lines += [f"  note      {count} {note}" for note, count in self.notes.items()]
         lines += [
             f"format      {'chat template' if self.template else 'plain text'}; "

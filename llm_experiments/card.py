@@ -46,7 +46,8 @@ def write_card(
         head,
         f"# Reward model ({kind})",
         f"The reward of a response is {REWARD[kind]}{read}. Trained from `{manifest['base']}` on "
-        f"`{manifest.get('pairs', '')}` with [rewardgap](https://arxiv.org/abs/2507.07981).",
+        f"`{manifest.get('pairs', '')}` with rewardgap, which measures what "
+        "[Razin et al. (2025)](https://arxiv.org/abs/2507.07981) found of implicit and explicit reward models.",
         "## Numbers",
         _numbers(metrics),
         "Accuracy with its 95 % interval over prompts; a tie counts one half; the margin is in units of the rewards' "

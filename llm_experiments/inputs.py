@@ -52,18 +52,20 @@ def read_inputs(
     split: str = "train",
     *,
     eval_fraction: float = 0,
+    flags: tuple[str, str] = ("--pairs", "--pairs"),
 ) -> dict[str, Source]:
     """Sources by name (file stem, with which their scores are stored), in order; audits go to stderr.
 
     Args:
         eval_fraction: share of the first source's prompts whose pairs become a source of their own, NAME_held_out.
+        flags: what named the first source, and the others.
 
     Raises:
         UserError: two sources have the same name, or one of them cannot be read or encoded.
     """
     inputs: dict[str, Source] = {}
     for number, place in enumerate(sources):
-        found = load_pairs(place, bad_pairs=encoding.bad_pairs, split=split)
+        found = load_pairs(place, bad_pairs=encoding.bad_pairs, split=split, flag=flags[number > 0])
         name = source_name(place)
         parts = hold_out(found, eval_fraction) if eval_fraction and number == 0 else [found]
         for ending, part in zip(("", HELD_OUT), parts, strict=False):
@@ -104,7 +106,7 @@ def with_overlap(inputs: dict[str, Source], training: Sequence[Pair]) -> dict[st
     """The sources with what they share with the training pairs; printed to stderr."""
     found = {name: replace(source, overlap=audit_overlap(training, source.texts)) for name, source in inputs.items()}
     for name, source in found.items():
-        print(f"{name}\n{source.overlap}", file=sys.stderr)
+        print(f"overlap of {name} with training: {source.overlap.found}", file=sys.stderr)
     return found
 
 

@@ -32,6 +32,7 @@ from llm_experiments.settings import Pooling
 from llm_experiments.weights import LOAD_ERRORS as LOAD_ERRORS
 from llm_experiments.weights import (
     find_device,
+    load_config,
     without_dropout,
 )
 from llm_experiments.weights import foreign_code as foreign_code
@@ -250,10 +251,17 @@ def _stated_beta(config: Any) -> float:
 
 
 def kind_of(source: str) -> Kind | None:
-    """The kind that a model says it is, itself or by having a reward head; None for a plain language model."""
+    """The kind that a model says it is, itself or by having a reward head; None for a plain language model.
+
+    Raises:
+        UserError: there is no model.
+    """
     if manifest := read_manifest(source):
         return manifest["kind"]
-    return "explicit" if form_of(source) in ("classifier", "value_head") else None
+    form = form_of(source)
+    if form is None:
+        load_config(source)  # no model at all is not one that does not say its kind
+    return "explicit" if form in ("classifier", "value_head") else None
 
 
 def model_folder(source: str) -> str:

@@ -47,10 +47,14 @@ class Overlap:
     def to_row(self) -> Row:
         return {"training": self.training, "evaluation": self.evaluation, **self.counts, "any": len(self.shared)}
 
-    def __str__(self) -> str:
+    @property
+    def found(self) -> str:
+        """In words: how many pairs share what."""
         counts = self.counts
-        found = [f"{counts[name]} {name.replace('_', ' ')}" for name in _PRINTED if counts[name]]
-        return f"overlap     of {self.evaluation} with {self.training} training pairs: {', '.join(found) or 'none'}"
+        return ", ".join(f"{counts[name]} {name.replace('_', ' ')}" for name in _PRINTED if counts[name]) or "none"
+
+    def __str__(self) -> str:
+        return f"overlap     of {self.evaluation} with {self.training} training pairs: {self.found}"
 
 
 def audit_overlap(training: Sequence[Pair], evaluation: Sequence[Pair]) -> Overlap:

@@ -46,7 +46,9 @@ def source_name(source: str | Path) -> str:
     return source_stem(source).replace("/", "_")
 
 
-def read_records(source: str | Path, *, split: str = "train", config: str | None = None) -> list[Record]:
+def read_records(
+    source: str | Path, *, split: str = "train", config: str | None = None, flag: str = "--pairs"
+) -> list[Record]:
     """Everything in `source`: .jsonl, .json, .csv (each also .gz), .parquet, a `datasets` folder, or a hub name.
 
     Raises:
@@ -60,7 +62,7 @@ def read_records(source: str | Path, *, split: str = "train", config: str | None
     elif _HUB_NAME.fullmatch(str(source)) and path.suffix not in (".gz", *SUFFIXES):
         records = list(_from_hub(str(source), split, config))
     else:
-        raise UserError(f"{source}: no such file; --pairs takes a file, a datasets folder or a hub name (owner/name)")
+        raise UserError(f"{source}: no such file; {flag} takes a file, a datasets folder or a hub name (owner/name)")
     if not records:
         raise UserError(f"{source}: holds no pairs; it is empty")
     return records

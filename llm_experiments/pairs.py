@@ -62,9 +62,14 @@ class _Degenerate(NamedTuple):
 
 
 def load_pairs(
-    source: str | Path, *, bad_pairs: BadPairs = "error", split: str = "train", config: str | None = None
+    source: str | Path,
+    *,
+    bad_pairs: BadPairs = "error",
+    split: str = "train",
+    config: str | None = None,
+    flag: str = "--pairs",
 ) -> PairSet:
-    """The pairs in a file, a `datasets` folder or a hub data set.
+    """The pairs in a file, a `datasets` folder or a hub data set; `flag` is what named it.
 
     Raises:
         UserError: the source cannot be read, a record has no known shape, an id occurs twice, or (with
@@ -73,7 +78,7 @@ def load_pairs(
     if bad_pairs not in ("error", "drop"):
         raise UserError(f"--bad_pairs must be error or drop, got {bad_pairs!r}")
     stem, pairs, places, dropped = source_stem(source), [], {}, {}
-    for record in read_records(source, split=split, config=config):
+    for record in read_records(source, split=split, config=config, flag=flag):
         for pair, problem in _pairs_of(record, stem):
             if pair.id in places:
                 raise UserError(

@@ -348,7 +348,8 @@ class StressRequest(EncodingSettings, ModelSettings, CacheSettings):
     kind: Kind | Literal["auto"] = "auto"
     """How the reward is read off models that do not say so themselves"""
     transforms: tuple[str, ...] = ()
-    """Names of transformations, or all, or none (rewrites only); the default suite of ten unless given"""
+    """Names of transformations, or all, or none (rewrites only); the default suite of ten unless given. `list` prints
+    what there is, and stops"""
     strength: tuple[float, ...] = (0.5,)
     """Shares of the places that an edit touches, above 0 and at most 1"""
     sides: tuple[str, ...] = ("responses",)

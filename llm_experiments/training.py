@@ -230,7 +230,12 @@ def _train(request: TrainRequest, output: Path) -> dict[str, Row]:
     tokenizer = load_tokenizer(request.model)
     encoding = part_of(request, EncodingSettings)
     inputs = read_inputs(
-        (request.pairs, *request.eval_pairs), tokenizer, encoding, request.split, eval_fraction=request.eval_fraction
+        (request.pairs, *request.eval_pairs),
+        tokenizer,
+        encoding,
+        request.split,
+        eval_fraction=request.eval_fraction,
+        flags=("--pairs", "--eval_pairs"),
     )
     (name, train), *others = inputs.items()
     inputs = {name: train, **with_overlap(dict(others), train.texts)}

@@ -21,7 +21,7 @@ def training_pairs(
         UserError: a file that the user named cannot be read.
     """
     if given:
-        sets = [load_pairs(place, bad_pairs="drop") for place in given]
+        sets = [load_pairs(place, bad_pairs="drop", flag="--train_pairs") for place in given]
         found = PairSet(" ".join(given), tuple(pair for one in sets for pair in one.pairs))
         encoding = replace(encoding, max_length=0)  # what was too long for this run may not have been for training
     else:

@@ -1,8 +1,13 @@
 """Weights, tokenizers and small files from a folder or the hub: safetensors only, no foreign code, a dtype always."""
 
 import copy
+import logging
+import os
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,7 @@ from simulations.results import UserError, read_json
 LOAD_ERRORS = (Exception,)
 MOST_LAYERS = 2000
 ADAPTER_CONFIG = "adapter_config.json"
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
 
 
@@ -80,6 +86,7 @@ def load_config(source: str | Path) -> Any:
     """
     from transformers import AutoConfig
 
+    check_place(source)
     try:
         return AutoConfig.from_pretrained(str(source), trust_remote_code=False)
     except LOAD_ERRORS as error:
@@ -88,7 +95,7 @@ def load_config(source: str | Path) -> Any:
         if not Path(source).exists():
             raise UserError(
                 f"{source}: no model could be loaded ({first_line(error)}); there is no such folder, and the hub gave "
-                "nothing"
+                "nothing: check name and network"
             ) from None
         path = Path(source) / "config.json"
         if not path.is_file():
@@ -134,8 +141,11 @@ def stored_file(source: str | Path, name: str) -> Path | None:
     """A file beside a model, fetched from the hub if `source` is no folder; None where there is none."""
     if Path(source).exists():
         return path if (path := Path(source) / name).is_file() else None
+    if not HUB_NAME.fullmatch(str(source)):
+        return None
     from transformers.utils import cached_file
 
+    _ask_hub(str(source))
     try:
         found = cached_file(
             str(source),
@@ -147,6 +157,23 @@ def stored_file(source: str | Path, name: str) -> Path | None:
     except (OSError, ValueError):
         return None
     return Path(found) if found else None
+
+
+@cache
+def _ask_hub(name: str) -> None:
+    """One line, instead of the hub's many about every attempt without a network."""
+    logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
+    if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
+        print(
+            f"asking the hub for {name}; without a network this takes minutes, unless HF_HUB_OFFLINE=1",
+            file=sys.stderr,
+        )
+
+
+def check_place(source: str | Path) -> None:
+    """Raises UserError where `source` can be no model's: the hub would be asked for a minute, in vain."""
+    if not Path(source).exists() and not HUB_NAME.fullmatch(str(source)):
+        raise UserError(f"{source}: no such folder, and no hub name (owner/name); check the path")
 
 
 def adapter_config(source: Any) -> dict[str, Any]:
@@ -190,6 +217,7 @@ def load_tokenizer(source: str | Path) -> Any:
     """The tokenizer of a model, or of an adapter's base where the adapter came without."""
     from transformers import AutoTokenizer
 
+    check_place(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
         tokenizer(["Yes", "No"])  # settings of no kind come to light when it is used
@@ -244,17 +272,17 @@ def check_same_tokens(tokenizer: Any, place: str) -> None:
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """No load reports and no bars for files: what matters in them is checked, and said in our own words."""
-    from transformers.utils import logging
+    from transformers.utils import logging as theirs
 
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    theirs.set_verbosity_error()
+    theirs.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        theirs.set_verbosity(level)
         if bars:
-            logging.enable_progress_bar()
+            theirs.enable_progress_bar()
 
 
 def without_dropout(model: Any) -> None:
@@ -275,7 +303,8 @@ def find_device(name: str) -> torch.device:
         torch.empty(0, device=device)
         return device
     except (RuntimeError, AssertionError):  # the latter from a torch that was built without CUDA
-        raise UserError(f"--device {name!r} is no device of this machine; use auto, cpu or cuda") from None
+        here = ["auto", "cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        raise UserError(f"--device {name!r} is no device of this machine, which has {', '.join(here)}") from None
 
 
 def first_line(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """The front door: help without torch, one-line mistakes, exit codes."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -119,7 +120,7 @@ def test_help_is_the_string_under_the_field(capsys: pytest.CaptureFixture[str]):
     [
         (["wakl"], ["'wakl'", "did you mean walk?"]),
         (["zzz"], ["'zzz'", "walk, wait"]),
-        ([], ["missing COMMAND", "feet --help"]),
+        ([], ["missing COMMAND", "feet COMMAND --help"]),
         (["walk", "home", "--knid", "slow"], ["--knid", "did you mean --kind?"]),
         (["walk", "home", "--zzzzz"], ["--zzzzz", "walk --help"]),
         (["walk", "home"], ["missing --kind", "feet walk --help"]),
@@ -271,6 +272,34 @@ def test_a_mistake_on_the_real_command_line():
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == "error: there is no command 'reprodcue'; did you mean reproduce?\n"
+
+
+def test_without_a_command_the_list_of_them_is_shown_and_version_needs_none(capsys):
+    assert rewardgap.main([]) == 2
+    told = capsys.readouterr().err
+    assert all(f"\n    {name}" in told for name in rewardgap.COMMANDS)
+    assert told.splitlines()[-1].startswith("error: missing COMMAND")
+    assert rewardgap.main(["--version"]) == 0
+    assert re.fullmatch(r"rewardgap \d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+def test_the_list_of_transformations_needs_neither_model_nor_pairs(capsys):
+    from llm_experiments.stress.catalogue import TRANSFORMATIONS
+
+    assert rewardgap.main(["stress", "--transforms", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [one.name for one in TRANSFORMATIONS]
+
+
+def test_a_model_that_can_be_nowhere_is_refused_before_the_hub_is_asked(tmp_path, monkeypatch, capsys):
+    import llm_experiments.weights
+
+    monkeypatch.setattr(llm_experiments.weights, "_ask_hub", lambda name: pytest.fail(f"the hub was asked for {name}"))
+    rows = ["--pairs", str(tmp_path / "pairs.jsonl"), "--output", str(tmp_path / "run")]
+    for words in (["score", *rows], ["score", "--kind", "explicit", *rows], ["doctor"], ["stress", *rows]):
+        Path(rows[1]).write_text('{"prompt": "Is it?", "chosen": "Yes.", "rejected": "No."}\n')
+        assert rewardgap.main([*words, "--model", "nope"]) == 2
+        assert "nope: no such folder, and no hub name (owner/name)" in capsys.readouterr().err
 
 
 def test_a_quick_look_leaves_the_whole_run_its_folder(tmp_path, monkeypatch):

@@ -335,7 +335,7 @@ def refused(tmp_path, base, pairs_file, match, **changes):
 def test_mistakes_end_in_one_line_and_leave_nothing_behind(base, pairs_file, tmp_path):
     refused(tmp_path, base, pairs_file, "no such file", pairs=str(tmp_path / "absent.jsonl"))
     refused(tmp_path, base, pairs_file, r"2 too long.*|no pair is left.*--max_length", max_length=3)
-    refused(tmp_path, base, pairs_file, "no tokenizer could be loaded", model=str(tmp_path / "absent"))
+    refused(tmp_path, base, pairs_file, "no such folder, and no hub name", model=str(tmp_path / "absent"))
     refused(tmp_path, base, pairs_file, "not finite.*--learning_rate", learning_rate=1e30, max_steps=9)
     other = tmp_path / "other"
     other.mkdir()

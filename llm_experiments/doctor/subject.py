@@ -132,7 +132,9 @@ def load_subject(request: DoctorRequest) -> Subject:
             raise
         except LOAD_ERRORS as error:
             told = foreign_code(source, error) or without_weights(source)
-            raise UserError(told or f"{source}: no model could be loaded ({first_line(error)})") from None
+            raise UserError(
+                told or f"{source}: no model could be loaded ({first_line(error)}); download or save it again"
+            ) from None
     kinds: tuple[Kind, ...] = KINDS if request.kind == "auto" else (request.kind,)
     if manifest or classifier:
         kinds = (manifest.get("kind", "explicit"),)
