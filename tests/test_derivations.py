@@ -1,11 +1,13 @@
 """What a derivation promises: honest verdicts, errors that are noticed, and the same content in every rendering."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import sympy as sp
 
+from rewardgap import main
 from theory.derivations import PROPOSITIONS, derive, propositions
 from theory.derivations.algebra import evaluate, residual
 from theory.derivations.derivation import algebra, cited, non_negative, numeric
@@ -110,3 +112,11 @@ def test_jupyter_checks_every_step_as_it_renders_it():
     assert derivation._repr_markdown_().count("checked") == len(derivation.steps)
     wrong = replace(derivation, steps=(*derivation.steps, algebra("A slip:", p[a], q[a])))
     assert "FAILS, left over: p[a] - q[a]" in wrong._repr_markdown_()
+
+
+@pytest.mark.integration
+def test_the_front_door_checks_every_proposition_and_all_hold(capsys):
+    assert main(["derive", "--all", "--json"]) == 0
+    claims = json.loads(capsys.readouterr().out)["claims"]
+    assert len(claims) == len(PROPOSITIONS) == 22
+    assert all(claim["holds"] is True for claim in claims), [claim for claim in claims if not claim["holds"]]
