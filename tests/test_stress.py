@@ -32,7 +32,7 @@ from llm_experiments.stress.rewrites import read_rewrites
 from llm_experiments.stress.scorers import FunctionScorer
 from llm_experiments.stress.shifts import CHANGED, combined, shift_by
 from llm_experiments.stress.sides import with_words, words_of
-from llm_experiments.stress.suite import read_pairs, stress_scorers
+from llm_experiments.stress.suite import _record, read_pairs, stress_scorers
 from llm_experiments.stress.verdict import JUDGED, decide
 from simulations.results import UserError, read_json, read_rows, write_json
 from simulations.statistics import paired_difference_interval
@@ -166,6 +166,24 @@ def test_one_more_shift_costs_the_texts_that_it_changed(tmp_path):
     third = Counting(keyword)
     stress_scorers(pairs(60), (SWAPPED, HALF), {"m": third}, tmp_path / "grown")
     assert third.texts == []
+
+
+def test_a_rerun_keeps_where_the_first_run_was_computed(tmp_path):
+    path = tmp_path / "provenance.json"
+    runs = [{"created": str(n), "commit": commit, "inputs": {"n": n}} for n, commit in enumerate("aabb")]
+    for run in runs:
+        _record(path, run)
+    kept = {"created": "0", "commit": "a", "inputs": {"n": 3}, "continued": [{"created": "2", "commit": "b"}]}
+    assert read_json(path) == kept
+
+
+def test_a_folder_from_before_costs_were_split_is_still_summarised(tmp_path):
+    place = tmp_path / "scores" / "m"
+    stress_scorers(pairs(20), (SWAPPED,), {"m": FunctionScorer(truth)}, tmp_path)
+    cost = {name: {"responses": 40, "computed": 30} for name in ("original", SWAPPED.name)}
+    write_json(place / "model.json", {"name": "m", "source": "m", "kind": "function", "notes": [], "cost": cost})
+    made = stress_scorers(pairs(20), (SWAPPED,), {"m": FunctionScorer(truth)}, tmp_path)
+    assert any("60 of 80 rewards had to be computed, the others were known" in note for note in made["notes"])
 
 
 def test_other_pairs_do_not_pass_for_those_of_the_folder(tmp_path):

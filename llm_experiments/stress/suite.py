@@ -179,7 +179,7 @@ def _run(request: StressRequest, output: Path) -> Row:
         print(note, file=sys.stderr)
     (output / "done.json").unlink(missing_ok=True)
     write_json(output / CONTENTS, known)
-    write_json(output / "provenance.json", provenance(seed=request.seed, inputs=known))
+    _record(output / "provenance.json", provenance(seed=request.seed, inputs=known))
     texts = write_texts(output, pairs, shifts)
     for judge in judges:
         place = output / "scores" / judge.name
@@ -191,3 +191,15 @@ def _run(request: StressRequest, output: Path) -> Row:
     write_json(output / "summary.json", summary)
     finish_run(output)
     return read_json(output / "summary.json")  # as any reader will find it: what is undefined is null
+
+
+def _record(path: Path, now: Row) -> None:
+    """Where the first run was computed stays; a rerun elsewhere, or by another version, is listed under `continued`."""
+    if path.exists():
+        first = read_json(path)
+        later = {name: value for name, value in now.items() if name != "inputs"}
+        runs = [first, *first.pop("continued", [])]
+        if any(runs[-1].get(name) != value for name, value in later.items() if name != "created"):
+            runs.append(later)
+        now = first | {"inputs": now["inputs"]} | ({"continued": runs[1:]} if runs[1:] else {})
+    write_json(path, now)

@@ -237,8 +237,8 @@ def _notes(scores: Sequence[Scores], shifts: Sequence[Shift]) -> list[str]:
     for one in scores:
         cost = [one.about.get("cost", {}).get(name) for name in (ORIGINAL, *(shift.name for shift in shifts))]
         if cost and all(cost):
-            all_of, computed, asked = (
-                sum(part[key] for part in cost) for key in ("responses", "computed", "reference")
+            all_of, computed, asked = (  # folders from before know nothing of the reference
+                sum(part.get(key, 0) for part in cost) for key in ("responses", "computed", "reference")
             )
             reference = f" ({asked} by the reference too)" if asked else ""
             notes.append(
