@@ -257,7 +257,7 @@ def provenance(*, seed: int | Sequence[int] | None = None, **extra: Any) -> Row:
     return {
         "created": _now(),
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": _platform(),
         "processor": platform.processor() or platform.machine(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
@@ -268,6 +268,12 @@ def provenance(*, seed: int | Sequence[int] | None = None, **extra: Any) -> Row:
     }
 
 
+def _platform() -> str:
+    """System, machine and C library; which build of Linux's kernel it was says nothing about a number."""
+    name = platform.platform()
+    return name.replace(f"-{platform.release()}", "", 1) if platform.system() == "Linux" else name
+
+
 def _version(name: str) -> str | None:
     try:
         return version(name)
@@ -276,11 +282,15 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, with `+changes` where tracked files differ from it; None outside a checkout."""
+    """The checkout's commit, with `+changes` where tracked files differ from it, stored results (figures/data) apart:
+    one run that stores its own must not make the next one's commit doubtful. None outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True)
+        code = [":/", ":(top,exclude)figures/data"]
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "-uno", "--", *code], cwd=here, capture_output=True, text=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
