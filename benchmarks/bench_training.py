@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -367,6 +368,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.cell:
         print(json.dumps(run_cell(json.loads(arguments.cell))))
+        return
+    if find_spec("trl") is None:
+        print("bench_training.py: not measured: trl is not installed (pip install -c constraints.txt -e '.[bench]')")
         return
     place = RESULTS / "training.json"
     rows = json.loads(place.read_text())["rows"] if place.exists() else []
