@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from llm_experiments.foreign import form_of, load_explicit, trained_from, with_adapter
@@ -77,6 +78,11 @@ def load_reference(
         other = load_weights(place, "AutoModelForCausalLM", dtype)
     except UserError as error:
         raise UserError(f"reference {error}; give --reference the model that the policy was trained from") from None
+    if trained and not manifest and _same_weights(policy, other):
+        raise UserError(
+            f"{source}: has the weights of its reference {place}, so that every reward is 0; give --reference the "
+            "model that the policy was trained from, or none"
+        )
     mine, theirs = policy.get_output_embeddings().weight.shape[0], other.get_output_embeddings().weight.shape[0]
     if mine != theirs:
         raise UserError(
@@ -88,6 +94,11 @@ def load_reference(
     check_runs(other, place)
     check_logits(other, place)
     return other, f"reference: {place} ({why})"
+
+
+def _same_weights(policy: Any, reference: Any) -> bool:
+    mine, theirs = list(policy.parameters()), list(reference.parameters())
+    return len(mine) == len(theirs) and all(map(torch.equal, mine, theirs))
 
 
 def name_of(source: Any) -> str:

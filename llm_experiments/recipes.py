@@ -90,7 +90,7 @@ class Recipe:
             num_train_epochs=float(self.epochs),
             per_device_train_batch_size=self.batch,
             gradient_accumulation_steps=self.accumulation,
-            beta=0.01,
+            beta=0.01 if self.kind == "implicit" else 0.0,
             max_length=0,
             dtype=self.dtype,  # type: ignore[arg-type]
             bad_pairs="drop",

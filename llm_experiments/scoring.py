@@ -23,7 +23,7 @@ from llm_experiments.models import RewardModel, kind_of, load_reward_model, load
 from llm_experiments.out_of_memory import in_pieces
 from llm_experiments.pair_sources import source_name
 from llm_experiments.reference_cache import cache_folder
-from llm_experiments.settings import EncodingSettings, ScoreRequest
+from llm_experiments.settings import EncodingSettings, ScoreRequest, check_kind
 from llm_experiments.splits import pair_hash
 from llm_experiments.training_pairs import training_pairs
 from simulations.results import (
@@ -261,6 +261,7 @@ def _score(request: ScoreRequest, output: Path) -> dict[str, Row]:
     kind = request.kind if request.kind != "auto" else kind_of(source)
     if kind is None:
         raise UserError(f"{source}: does not say which kind it is; give --kind, one of {', '.join(KINDS)}")
+    check_kind(request, kind)
     tokenizer = load_tokenizer(source)
     inputs = read_inputs(request.pairs, tokenizer, part_of(request, EncodingSettings), request.split)
     training = training_pairs(request.train_pairs, read_manifest(source), tokenizer, part_of(request, EncodingSettings))

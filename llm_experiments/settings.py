@@ -80,6 +80,23 @@ def _choices(kind: Any) -> tuple[str, ...]:
     return tuple(value for part in parts for value in part) if parts and all(parts) else ()
 
 
+# Flags that say nothing to the other kinds, with the values that say nothing at all.
+OF_ONE_KIND = {
+    "reference": ("implicit", "auto"),
+    "beta": ("implicit", 0.0),
+    "pooling": ("explicit", "last"),
+    "generative_loss": ("generative", "cross_entropy"),
+}
+
+
+def check_kind(request: Any, kind: Kind) -> None:
+    """Raises UserError where a flag was given that a model of this kind would not look at."""
+    for name, (owner, silent) in OF_ONE_KIND.items():
+        value = getattr(request, name, silent)
+        if kind != owner and value != silent:
+            raise UserError(f"--{name} {value}: is for --kind {owner} only, and this is {kind}; leave it out")
+
+
 @dataclass(frozen=True)
 class PretrainSettings(_Checked):
     """Sizes and schedule. The defaults make a model of about 1.5 million parameters in a few minutes on two cores."""
@@ -257,6 +274,10 @@ class TrainRequest(EncodingSettings, TrainSettings, StartSettings, AugmentSettin
     """Hold out the pairs of about this share of the prompts (by hash, whatever the seed), and score them afterwards"""
     split: str = "train"
     """Split of a data set that has several"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_kind(self, self.kind)
 
 
 @dataclass(frozen=True, kw_only=True)

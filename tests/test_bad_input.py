@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from llm_experiments.settings import TrainRequest
 from rewardgap import main
+from simulations.results import UserError
+from theory.rewards import KINDS
 
 pytestmark = pytest.mark.integration
 
@@ -92,6 +95,20 @@ def wrong(small_model: Path, folder: Path, **changes: object) -> list:
 def test_flags(small_model, tmp_path, capsys, changes, parts):
     refused(capsys, wrong(small_model, tmp_path, **changes), *parts)
     assert not (tmp_path / "run").exists()
+
+
+def test_flags_of_another_kind_are_refused(tmp_path):
+    """They had been ignored in silence."""
+    given = {"model": "m", "pairs": "p", "output": tmp_path / "run"}
+    flags = {"pooling": "mean", "generative_loss": "bradley_terry", "reference": "none", "beta": 3.0}
+    owners = {"pooling": "explicit", "generative_loss": "generative"}
+    for flag, value in flags.items():
+        for kind in KINDS:
+            if kind == owners.get(flag, "implicit"):
+                TrainRequest(kind=kind, **given, **{flag: value})
+                continue
+            with pytest.raises(UserError, match=f"--{flag} {value}: is for --kind .* only, and this is {kind}"):
+                TrainRequest(kind=kind, **given, **{flag: value})
 
 
 BAD_NUMBERS = {

@@ -186,6 +186,13 @@ def test_a_policys_reference_is_found_in_its_model_card_and_named(tmp_path, pair
     assert np.allclose(named, ours / 2)
 
 
+def test_a_policy_is_not_scored_against_itself(tmp_path, pairs_file):
+    folder = saved(language_model("mistral"), tmp_path / "policy")
+    copy = saved(language_model("mistral"), tmp_path / "copy")
+    for place in (folder, copy):
+        refused(folder, pairs_file, "every reward is 0; give --reference", kind="implicit", reference=str(place))
+
+
 def test_a_reference_of_another_size_or_with_other_tokens_is_refused(tmp_path, pairs_file):
     folder = saved(language_model("mistral"), tmp_path / "policy")
     larger = language_model("mistral")
