@@ -97,8 +97,7 @@ class Derive(Command):
     """Print LaTeX instead of text; needs amsmath only"""
 
     def run(self) -> Answer:
-        from tqdm import tqdm
-
+        from simulations.progress import progress_bar
         from theory.derivations import derive, propositions
 
         known = dict(propositions())
@@ -108,7 +107,8 @@ class Derive(Command):
             derivations = [derive(name) for name in (known if self.all else [self.name])]
         except ValueError as error:
             raise UserError(str(error)) from None
-        checks = [derivation.check() for derivation in tqdm(derivations, desc="checking", disable=not self.all)]
+        bar = progress_bar(derivations, desc="checking", unit="proposition", show=self.all)
+        checks = [derivation.check() for derivation in bar]
         if self.all and not self.latex:
             errors = [max(check.algebra_error, check.closed_form_error) for check in checks]
             lines = [f"{c.verdict}; witnesses differ by {e:.0e}" for c, e in zip(checks, errors, strict=True)]
@@ -187,7 +187,8 @@ class Study(Command):
         if self.plan:
             plan = plan_study(self.name, self.data, quick=self.quick)
             names = [*(f"models/{name}" for name in plan.bases), *plan.cells]
-            return Answer("\n".join(names), {"cells": names})
+            head = f"{len(plan.bases)} language models, {len(plan.cells)} cells"
+            return Answer("\n".join([head, *names]), {"cells": names})
         folder = self.output or Path("runs/study") / (self.name + ("-quick" if self.quick else ""))
         summary = run_study(self.name, folder, self.data, quick=self.quick, workers=self.jobs or None)
         lines = [claims_table(summary["claims"]), *summary["notes"], f"rows: {folder}"]
@@ -220,11 +221,13 @@ class Train(TrainRequest, Command):
 
     def run(self) -> Answer:
         from figures.metrics import metrics_table
+        from llm_experiments.pair_sources import source_name
         from llm_experiments.training import run_training
 
-        metrics = run_training(_part(self, TrainRequest))
+        metrics, trained_on = run_training(_part(self, TrainRequest)), source_name(self.pairs)
+        named = {f"{name} (trained on)" if name == trained_on else name: row for name, row in metrics.items()}
         data = {"metrics": metrics, "model": str(self.output / "model")}
-        return Answer(f"{metrics_table(metrics)}\nreward model: {data['model']}", data)
+        return Answer(f"{metrics_table(named)}\nreward model: {data['model']}", data)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,11 @@ from figures.table import number
 COLUMNS = ("pairs", "accuracy", "95 % interval", "ties", "|margin|", "normalised", "ECE", "Brier")
 BASELINES = ("longest", "shortest", "bag of tokens", "token overlap")
 UNKNOWN = "unknown"
+LEGEND = (
+    "ties count one half; |margin|: mean size, in the reward's units; normalised: the same over the rewards' standard\n"
+    "deviation; ECE, Brier: of the probability that the margin states, 0 is best; the last columns are\n"
+    "accuracies of rules that read no prompt"
+)
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
@@ -20,8 +25,15 @@ def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
         if "unshared" in row:
             lines.append(("  sharing nothing with training", *_cells(row["unshared"])))
         lines += [(f"  {subset or '(none)'}", *_cells(part)) for subset, part in row.get("subsets", {}).items()]
-    note = "unknown: training pairs unknown; name them with --train_pairs FILE"
-    return aligned(lines) + (f"\n{note}" if any(UNKNOWN in line for line in lines) else "")
+    notes = [LEGEND]
+    if any(UNKNOWN in line for line in lines):
+        notes.append("unknown: training pairs unknown; name them with --train_pairs FILE")
+    for name, row in metrics.items():
+        if row["tie_rate"] == 1:
+            notes.append(
+                f"{name}: EVERY PAIR IS A TIE, so that 0.5 says nothing; are these the right model and reference?"
+            )
+    return "\n".join([aligned(lines), *notes])
 
 
 def comparisons_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
@@ -47,6 +59,10 @@ def comparisons_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
     return aligned(lines)
 
 
+AGREEMENT_LEGEND = (
+    "changes of margins; slope: of measured on predicted, 1 where the theory is exact; AUC of flips: does the\n"
+    "predicted change tell which pairs end up ranked the other way, 0.5 is chance"
+)
 AGREEMENT = ("slope", "relative_error", "sign_agreement", "correlation", "flipped", "flip_auc")
 
 
@@ -65,7 +81,7 @@ def agreement_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
             (f"{row['kind']}, {row['trained']}", where, str(row["n"]), *(_precise(row[name]) for name in AGREEMENT))
         )
     notes = {f"{row['trained']}: {row['violation']}" for row in metrics.values() if row.get("violation")}
-    return "\n".join([aligned(lines), *sorted(notes)])
+    return "\n".join([aligned(lines), AGREEMENT_LEGEND, *sorted(notes)])
 
 
 def _precise(value: float | None) -> str:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from simulations.descent import one_thread
+from simulations.progress import progress_bar
 from simulations.results import Row, UserError, finish_run, open_run, read_json, read_rows
 
 BASE_WEIGHT = 4  # a language model takes about as long as this many cells; for the bar's estimate
@@ -93,7 +93,7 @@ def compute_plan(
     bases = {folder / "models" / key: config for key, config in plan.bases.items()}
     cells = {folder / key: config for key, config in plan.cells.items()}
     total = BASE_WEIGHT * len(bases) + len(cells)
-    with tqdm(total=total, desc=name, unit="cell", disable=not progress) as bar:
+    with progress_bar(total=total, desc=name, unit="cell", show=progress) as bar:
         # a few small cells are not worth the seconds that new processes take to import torch
         workers = workers or (1 if len(cells) < 4 else None)
         run_cells(make_base, bases, workers=workers, tick=lambda place: bar.update(BASE_WEIGHT))

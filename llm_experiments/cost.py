@@ -163,4 +163,7 @@ def _status(field: str) -> int:
 
 
 def say(cost: Cost) -> None:
-    print(f"training will take about {cost} (within a factor of {FACTOR:g}; {os.cpu_count()} cores)", file=sys.stderr)
+    print(
+        f"training will take about {cost}, without scoring (within a factor of {FACTOR:g}; {os.cpu_count()} cores)",
+        file=sys.stderr,
+    )

@@ -27,7 +27,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from tqdm import tqdm
 
 from llm_experiments.agreement import agreement, flip_auc, flips
 from llm_experiments.batches import Batch, collate_pairs
@@ -38,6 +37,7 @@ from llm_experiments.predictions import loss_factors, output_layer, response_sta
 from llm_experiments.scoring import check_lengths
 from llm_experiments.settings import DynamicsRequest, EncodingSettings
 from llm_experiments.training import reference_log_probabilities, select_parameters
+from simulations.progress import progress_bar
 from simulations.results import Row, UserError, finish_run, provenance, write_json, write_rows
 from theory.preferences import PairRewards, bradley_terry_loss
 from theory.rewards import KINDS, generative_cross_entropy
@@ -193,7 +193,7 @@ def training_rows(
         start_factors = loss_factors(model, before[count:], experiment.generative_loss)
         kernel = rates / np.maximum(start_factors, np.finfo(float).tiny)
         frozen, tracked = np.zeros(len(before)), np.zeros(count)
-        for step in tqdm(range(1, max_steps + 1), desc=name, unit="step", disable=None if progress else True):
+        for step in progress_bar(range(1, max_steps + 1), desc=name, unit="step", show=progress):
             if step > 1:
                 rates = _margins(experiment.rates(count))
             factors = loss_factors(model, before[count:] + frozen[count:], experiment.generative_loss)

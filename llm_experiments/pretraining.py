@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from llm_experiments.models import quiet_transformers
 from llm_experiments.settings import ARCHITECTURES, PretrainSettings
 from llm_experiments.tensors import DamagedFile, read_tensors, write_tensors
+from simulations.progress import progress_bar
 from simulations.results import UserError, finish_run, open_run, provenance, write_json
 
 STATE = "state.safetensors"
@@ -253,9 +253,8 @@ def _train(
     )
     start, losses = _resume(folder, model, optimizer)
     model.train()
-    bar = tqdm(
-        range(start, settings.steps), initial=start, total=settings.steps, desc="pretraining", disable=not progress
-    )
+    steps = range(start, settings.steps)
+    bar = progress_bar(steps, initial=start, total=settings.steps, desc="pretraining", unit="step", show=progress)
     for step, batch in zip(bar, _batches(rows, settings, start), strict=False):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step, settings.steps)

@@ -26,6 +26,7 @@ from llm_experiments.reference_cache import cache_folder
 from llm_experiments.settings import EncodingSettings, ScoreRequest, check_kind
 from llm_experiments.splits import pair_hash
 from llm_experiments.training_pairs import training_pairs
+from simulations.progress import progress_bar
 from simulations.results import (
     Row,
     UserError,
@@ -148,8 +149,6 @@ def row_values(
 ) -> dict[str, np.ndarray]:
     """Rewards (`scores`), and what belongs to them by kind, of rows of (token ids, start of the response, its length),
     each (rows,), in order."""
-    from tqdm import tqdm
-
     model.eval()
     if not rows:
         return {"scores": np.empty(0)}
@@ -160,7 +159,7 @@ def row_values(
 
     found: list[tuple[list[int], dict[str, np.ndarray]]] = []
     batches = share(plan_batches(rows, batch_size, paired=paired))
-    for chunk in tqdm(batches, desc="scoring", unit="batch", disable=None if progress else True):
+    for chunk in progress_bar(batches, desc="scoring", unit="batch", show=progress):
         found += in_pieces(columns, chunk)
     values: dict[str, np.ndarray] = {}
     for chunk, parts in chain.from_iterable(gather(found)):

@@ -44,6 +44,7 @@ from llm_experiments.models import RewardModel
 from llm_experiments.non_finite import first_non_finite, first_non_finite_gradient
 from llm_experiments.out_of_memory import free_memory, is_out_of_memory
 from llm_experiments.settings import TrainSettings
+from simulations.progress import progress_bar
 from simulations.results import Row, UserError
 from theory.preferences import PairRewards, bradley_terry_loss
 from theory.rewards import Kind, generative_cross_entropy
@@ -340,12 +341,10 @@ class Saving(TrainerCallback):
 
 
 class Progress(TrainerCallback):
-    """One bar on stderr with an estimate; silent where stderr is no terminal."""
+    """Steps and an estimate on stderr."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        from tqdm import tqdm
-
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", unit="step", disable=None)
+        self.bar = progress_bar(total=state.max_steps, initial=state.global_step, desc="training", unit="step")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.bar.update(state.global_step - self.bar.n)

@@ -5,13 +5,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from simulations import carriers, convergence, partly_seen
 from simulations.carriers import CarrierSettings, carrier_claims, run_carriers
 from simulations.convergence import ConvergenceSettings, convergence_claims, run_convergence
 from simulations.one_step import OneStepSettings, one_step_claims, run_one_step
 from simulations.partly_seen import PartlySeenSettings, partly_seen_claims, run_partly_seen
+from simulations.progress import progress_bar
 from simulations.representations import RepresentationSettings, representation_claims, run_representations
 from simulations.results import (
     Claim,
@@ -174,7 +173,7 @@ def _run(folder: Path, settings: dict[str, Any], progress: bool) -> list[Claim]:
     claims: list[Claim] = []
     metrics: dict[str, Any] = {}
     total = sum(EXPERIMENTS[name].ticks(value) for name, value in settings.items())
-    with tqdm(total=total, desc="simulations", unit=" steps", unit_scale=True, disable=not progress) as bar:
+    with progress_bar(total=total, desc="simulations", unit=" steps", unit_scale=True, show=progress) as bar:
         for name, value in settings.items():
             outcome = EXPERIMENTS[name].run(value, bar.update)
             for stem, rows in outcome.rows.items():

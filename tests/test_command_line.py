@@ -227,7 +227,7 @@ def test_metrics_as_a_table_with_subsets():
     row |= {"absolute_margin": 3.0, "brier": 0.375}
     rules = {"longest": {"accuracy": 1.0}, "shortest": {"accuracy": 0.0}, "bag_of_tokens": None, "token_overlap": None}
     metrics = {"pairs": {**row, "baselines": rules, "subsets": {"easy": {**row, "n": 1, "baselines": rules}}}}
-    *lines, note = metrics_table(metrics).split("\n")
+    *lines, _, _, _, note = metrics_table(metrics).split("\n")
     told = "pairs 2 0.500 0.100 to 0.900 0 3.000 1.250 0.250 0.375 1.000 0.000 unknown unknown"
     assert lines[1].split() == told.split()
     assert lines[2].split()[:2] == ["easy", "1"]
@@ -236,6 +236,8 @@ def test_metrics_as_a_table_with_subsets():
     known = {**row, "baselines": {name: {"accuracy": 0.5} for name in rules}}
     assert "unknown" not in metrics_table({"pairs": {**known, "unshared": known}})
     assert "sharing nothing" in metrics_table({"pairs": {**known, "unshared": known}})
+    assert "EVERY PAIR IS A TIE" not in metrics_table({"pairs": known})
+    assert "pairs: EVERY PAIR IS A TIE" in metrics_table({"pairs": known | {"tie_rate": 1.0}})
 
 
 def test_every_field_of_every_command_says_what_it_is():
