@@ -257,8 +257,8 @@ def _run(request: DynamicsRequest, output: Path) -> Metrics:
     kinds = (request.kind,) if request.kind != "auto" else KINDS if known is None else (known,)
     tokenizer, encoding = load_tokenizer(source), part_of(request, EncodingSettings)
     train, evaluation = (
-        next(iter(read_inputs((place,), tokenizer, encoding, request.split).values()))
-        for place in (request.train_pairs, request.pairs)
+        next(iter(read_inputs((place,), tokenizer, encoding, request.split, flags=(flag, flag)).values()))
+        for place, flag in ((request.train_pairs, "--train_pairs"), (request.pairs, "--pairs"))
     )
     one, along, models = [], [], {}
     for kind in kinds:

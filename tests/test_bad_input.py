@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from llm_experiments.settings import TrainRequest
+from llm_experiments.inputs import read_inputs
+from llm_experiments.settings import EncodingSettings, TrainRequest
+from llm_experiments.stress.rewrites import read_rewrites
+from llm_experiments.training_pairs import training_pairs
 from rewardgap import main
 from simulations.results import UserError
 from theory.rewards import KINDS
@@ -95,6 +98,19 @@ def wrong(small_model: Path, folder: Path, **changes: object) -> list:
 def test_flags(small_model, tmp_path, capsys, changes, parts):
     refused(capsys, wrong(small_model, tmp_path, **changes), *parts)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_is_not_there_is_told_by_the_flag_that_named_it(tmp_path):
+    absent = str(tmp_path / "absent.jsonl")
+    calls = {
+        "--train_pairs": lambda: training_pairs((absent,), {}, None, EncodingSettings()),
+        "--rewrites": lambda: read_rewrites(absent, []),
+        "--eval_pairs": lambda: read_inputs((absent,), None, EncodingSettings(), flags=("--eval_pairs", "")),
+        "--pairs": lambda: read_inputs((absent,), None, EncodingSettings()),
+    }
+    for flag, call in calls.items():
+        with pytest.raises(UserError, match=f"absent.jsonl: no such file; {flag} takes a file"):
+            call()
 
 
 def test_flags_of_another_kind_are_refused(tmp_path):

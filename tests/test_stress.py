@@ -278,6 +278,16 @@ def request(folder, *files, **changes):
     return StressRequest(model=("m",), pairs=tuple(map(str, files)), output=folder / "out", **changes)
 
 
+def test_pairs_that_are_too_long_do_not_count_towards_a_limit(tmp_path):
+    some = [Pair(f"{n}", "", *(f"{word} {n}" for word in ("p", "c", "r"))) for n in range(60)]
+    file = write_pairs(tmp_path / "pairs.jsonl", some)
+    long = {pair.id for pair in some[::3]}
+    found = {pair.id for pair in read_pairs(request(tmp_path, file, limit=40), lambda pairs: long)}
+    assert found == {pair.id for pair in some} - long
+    with pytest.raises(UserError, match="every pair is longer than --max_length"):
+        read_pairs(request(tmp_path, file, limit=40), lambda pairs: {pair.id for pair in pairs})
+
+
 def test_a_limit_takes_from_all_files_alike_and_a_larger_one_keeps_what_a_smaller_took(tmp_path):
     sizes = {"small": 10, "middle": 50, "large": 200}
     files = []

@@ -9,6 +9,7 @@ from llm_experiments.stress.shifts import CHANGED, REJECTED, UNCHANGED, Shift, S
 from simulations.results import Row, UserError, read_rows, write_rows
 
 ORIGINAL = "original"
+ORIGINALS = "originals.jsonl"
 Texts = Mapping[str, Sequence[Shifted]]
 Cost = dict[str, dict[str, int]]  # by file: responses, and how many had to be computed, and by the reference
 
@@ -19,7 +20,7 @@ def write_texts(output: Path, pairs: Sequence[Pair], shifts: Sequence[Shift]) ->
     Raises:
         UserError: a file holds other texts than the shift makes today.
     """
-    _write_once(output / "originals.jsonl", [_text_row(pair) for pair in pairs])
+    _write_once(output / ORIGINALS, [_text_row(pair) for pair in pairs])
     texts = {}
     for shift in shifts:
         shifted = [shift.change(pair) for pair in pairs]

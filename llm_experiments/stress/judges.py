@@ -1,13 +1,16 @@
 """One model of a stress test: known by its files at once, loaded only where a text must be scored."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from llm_experiments.inputs import part_of
 from llm_experiments.models import kind_of, load_reward_model, load_tokenizer, model_folder
+from llm_experiments.pairs import Pair
 from llm_experiments.reference_cache import cache_folder
 from llm_experiments.settings import EncodingSettings, StressRequest
 from llm_experiments.stress.folder import Cost
-from llm_experiments.stress.scorers import ModelScorer
+from llm_experiments.stress.scorers import ModelScorer, encode, limited
+from llm_experiments.weights import adapter_base, load_config
 from simulations.results import Row, UserError, read_json, write_json
 from theory.rewards import KINDS, Kind
 
@@ -48,6 +51,14 @@ class Judge:
                 model, tokenizer, self.encoding, batch_size=request.batch_size, tie_tolerance=request.tie_tolerance
             )
         return self._scorer
+
+    def too_long(self, pairs: Sequence[Pair]) -> set[str]:
+        """Ids of the pairs that this model cannot take; none where the request would rather stop at one."""
+        if self.encoding.over_length == "error":
+            return set()
+        encoding = limited(self.encoding, load_config(adapter_base(self.folder) or self.folder))
+        dropped = encode(pairs, load_tokenizer(self.folder), encoding)[1]
+        return {name for name, reason in dropped.items() if reason.startswith("too long")}
 
     def release(self) -> None:
         """Forget the weights: the next model may need the room."""

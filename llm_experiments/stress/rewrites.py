@@ -53,7 +53,7 @@ def read_rewrites(source: str, originals: Sequence[Pair], *, split: str = "train
         UserError: the file cannot be read, or none of its lines matches.
     """
     stem = source_stem(source).replace("/", "_")
-    rewritten = load_pairs(source, bad_pairs="drop", split=split)
+    rewritten = load_pairs(source, bad_pairs="drop", split=split, flag="--rewrites")
     stated = _stated_originals(source, split)
     by_words: dict[Key, list[Pair]] = {}
     for pair in originals:

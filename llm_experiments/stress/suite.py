@@ -66,14 +66,15 @@ from llm_experiments.inputs import CONTENTS, check_contents
 from llm_experiments.pair_sources import source_stem
 from llm_experiments.pairs import Pair, load_pairs
 from llm_experiments.settings import StressRequest
-from llm_experiments.stress.folder import score_shifts, write_texts
+from llm_experiments.stress.folder import ORIGINALS, score_shifts, write_texts
 from llm_experiments.stress.judges import Judge
 from llm_experiments.stress.planning import plan
 from llm_experiments.stress.reliance import rely
 from llm_experiments.stress.scorers import Scorer
 from llm_experiments.stress.shifts import Shift
 from llm_experiments.stress.summary import summarise_stress
-from simulations.results import Row, UserError, finish_run, open_run, provenance, read_json, write_json
+from llm_experiments.stress.verdict import JUDGED
+from simulations.results import Row, UserError, finish_run, open_run, provenance, read_json, read_rows, write_json
 
 # What a rerun may ask differently: more of it is more to compute, and the rest changes no number in a row.
 GROWING = ("model", "transforms", "strength", "sides", "rewrites", "full", "train_pairs")
@@ -120,12 +121,15 @@ def stress_scorers(
     return summarise_stress(output, shifts, list(scorers), **options)
 
 
-def read_pairs(request: StressRequest) -> list[Pair]:
+def read_pairs(
+    request: StressRequest, too_long: Callable[[Sequence[Pair]], set[str]] = lambda pairs: set()
+) -> list[Pair]:
     """The original pairs of all files, at most `--limit` of them: every file gives as many as the others, as far as it
-    has them, and which ones depends on (seed, id) alone, so that a larger limit keeps those of a smaller one.
+    has them, and which ones depends on (seed, id) alone, so that a larger limit keeps those of a smaller one. Those
+    that are `too_long` (ids of a file's pairs) do not count, and are left out where there is a limit.
 
     Raises:
-        UserError: a file cannot be read, or an id occurs in two files.
+        UserError: a file cannot be read, an id occurs in two files, or every pair is too long.
     """
     files: list[list[Pair]] = []
     places: dict[str, str] = {}
@@ -139,6 +143,14 @@ def read_pairs(request: StressRequest) -> list[Pair]:
         files.append(some)
     if not request.limit:
         return [pair for some in files for pair in some]
+    for number, some in enumerate(files):
+        long = too_long(some)
+        files[number] = [pair for pair in some if pair.id not in long]
+    if not any(files):
+        raise UserError(
+            f"{' '.join(request.pairs)}: every pair is longer than --max_length {request.max_length}, or than the "
+            "model's positions; raise the limit, or use --over_length truncate_prompt"
+        )
     chosen: set[str] = set()
     left = request.limit
     for number, some in enumerate(sorted(files, key=len)):
@@ -170,9 +182,15 @@ def _run(request: StressRequest, output: Path) -> Row:
     known = read_json(output / CONTENTS)
     for field, hashes in contents(request).items():  # what has been added since
         known.setdefault(field, {}).update(hashes)
-    pairs = read_pairs(request)
-    shifts, notes = plan(request, pairs)
     judges = [Judge(request, name, source) for name, source in name_models(request.model).items()]
+    if request.limit and (output / ORIGINALS).exists():  # a model that was added since takes the same pairs
+        taken = {row["id"] for row in read_rows(output / ORIGINALS)}
+        pairs = [pair for pair in read_pairs(replace(request, limit=0)) if pair.id in taken]
+    else:
+        pairs = read_pairs(request, lambda some: set().union(*(judge.too_long(some) for judge in judges)))
+    if (prompts := len({repr(pair.prompt) for pair in pairs})) < JUDGED:
+        print(f"{prompts} prompts: no edit can be judged, {JUDGED} are needed", file=sys.stderr)
+    shifts, notes = plan(request, pairs)
     for judge in judges:
         judge.check_place(output / "scores" / judge.name)
     for note in notes:
