@@ -59,7 +59,8 @@ def edits(settings: AugmentSettings, pairs: Sequence[Pair], *, seed: int, split:
         if transformation.purpose != "invariance":
             raise UserError(f"--augment: {transformation.name!r} damages a text; name edits that keep the meaning")
         found.append(shift_by(transformation, settings.augment_strength, "responses", seed=seed))
-    return found + [read_rewrites(source, pairs, split=split).shift() for source in settings.augment_rewrites]
+    rewrites = settings.augment_rewrites
+    return found + [read_rewrites(one, pairs, split=split, flag="--augment_rewrites").shift() for one in rewrites]
 
 
 def augment(

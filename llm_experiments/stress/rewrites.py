@@ -46,14 +46,16 @@ class Rewrites:
         return Shifted(found, UNCHANGED if found == pair else CHANGED)
 
 
-def read_rewrites(source: str, originals: Sequence[Pair], *, split: str = "train") -> Rewrites:
+def read_rewrites(
+    source: str, originals: Sequence[Pair], *, split: str = "train", flag: str = "--rewrites"
+) -> Rewrites:
     """The rewrites in a file that belong to `originals`. Where a pair has two, the first counts.
 
     Raises:
         UserError: the file cannot be read, or none of its lines matches.
     """
     stem = source_stem(source).replace("/", "_")
-    rewritten = load_pairs(source, bad_pairs="drop", split=split, flag="--rewrites")
+    rewritten = load_pairs(source, bad_pairs="drop", split=split, flag=flag)
     stated = _stated_originals(source, split)
     by_words: dict[Key, list[Pair]] = {}
     for pair in originals:
