@@ -46,8 +46,8 @@ def edits(settings: AugmentSettings, pairs: Sequence[Pair], *, seed: int, split:
     """What the settings ask for.
 
     Raises:
-        UserError: an unknown name, an edit that damages, a file of rewrites that
-            matches no pair, or a regulariser without copies.
+        UserError: an unknown name, an edit that damages, a file of rewrites that matches no pair, or a regulariser
+            without copies.
     """
     from llm_experiments.stress.catalogue import by_name
     from llm_experiments.stress.rewrites import read_rewrites
@@ -76,6 +76,8 @@ def augment(
     Raises:
         UserError: edits were asked for, and none changes any pair.
     """
+    if not shifts:
+        return Augmented(list(encoded), tuple(range(len(encoded))))
     copies: list[Pair] = []
     original: dict[str, int] = {}
     notes = []
@@ -91,11 +93,10 @@ def augment(
                 original[name] = place
                 copies.append(replace(copy, id=name))
         notes.append(f"{shift.name}: " + ", ".join(f"{count} {fate}" for fate, count in fates.most_common()))
-    if not shifts:
-        return Augmented(list(encoded), tuple(range(len(encoded))))
     if not copies:
         raise UserError(f"--augment changes none of the {len(pairs)} training pairs ({'; '.join(notes)})")
-    kept, _ = encode_pairs(copies, tokenizer, replace(encoding, bad_pairs="drop", over_length="drop"))
+    over_length = "drop" if encoding.over_length == "error" else encoding.over_length
+    kept, _ = encode_pairs(copies, tokenizer, replace(encoding, bad_pairs="drop", over_length=over_length))
     if len(kept) < len(copies):
         notes.append(f"{len(copies) - len(kept)} edited copies left out: too long, or without a token")
     behind = [original[pair.id] for pair in kept]
