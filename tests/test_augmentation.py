@@ -206,8 +206,8 @@ def test_claims_of_the_study_can_fail():
     assert len(expected) == len(repair_study.EXPECTED)
     refuted, raised = holds(0.9)
     assert refuted == {**expected, "repair/third/implicit/change": False}
-    assert sum("raises it" in note for note in notes) == 1
-    assert sum("raises it" in note for note in raised) == 2
+    assert sum("raises the" in note for note in notes) == 1
+    assert sum("raises the" in note for note in raised) == 2
 
 
 @pytest.mark.integration

@@ -9,7 +9,9 @@ import pytest
 
 import rewardgap
 from llm_experiments.stress.verdict import VERDICTS
+from llm_experiments.tasks import repair_study
 from rewardgap_arguments import parse
+from simulations.results import Claim, read_json, read_rows
 
 KINDS = ("explicit", "implicit")
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,3 +109,32 @@ def test_the_guide_to_stress_tests_keeps_its_word():
     assert links
     assert not [link for link in links if not (GUIDE.parent / link).exists()]
     assert set(VERDICTS) == set(re.findall(r"^\| `([a-z-]+)` \|", guide, re.MULTILINE))
+
+
+def test_the_guides_numbers_of_the_repair_are_those_of_the_stored_study():
+    """Every arm's accuracy and change on unseen words, how much of the gap that is, and what was learnt."""
+    guide = GUIDE.read_text(encoding="utf-8").replace("−", "-")
+    folder = ROOT / "figures/data/study/repair"
+    stored = read_rows(folder / "rows.jsonl")
+    claims = {claim.id.removeprefix("repair/"): claim for claim in repair_study.repair_claims(stored)[0]}
+    summary = read_json(folder / "summary.json")
+    assert [claim.to_row() for claim in claims.values()] == [Claim.from_row(c).to_row() for c in summary["claims"]]
+    assert "+changes" not in summary["provenance"]["commit"]
+    told = dict(re.findall(r"^\| ([a-z-]+) (\|.*\|)$", guide, re.MULTILINE))
+    gap = claims["none/explicit"].measured - claims["none/implicit"].measured
+    for arm, (_, kinds, _) in repair_study.ARMS.items():
+        cells = ["", told[arm].split("|")[1].strip(), *[""] * 6, ""]
+        for column, kind in ((2, "implicit"), (6, "explicit")):
+            if kind in kinds:
+                cells[column] = f"{claims[f'{arm}/{kind}'].measured:.2f}"
+            if kind in kinds and arm != "none":
+                change = claims[f"{arm}/{kind}/change"]
+                cells[column + 1] = f"{change.measured:+.2f} [{change.low:+.2f}, {change.high:+.2f}]"
+        fits = [r["accuracy"] for r in stored if (r["cell"], r["kind"], r["split"]) == (arm, "implicit", "train")]
+        cells[4] = "" if arm == "none" else f"{claims[f'{arm}/implicit/change'].measured / gap:.0%}"
+        cells[5] = f"{min(fits):.2f} to {max(fits):.2f}"
+        assert [cell.strip() for cell in told[arm].split("|")] == cells
+    rung1 = {c["id"]: c for c in read_json(ROOT / "figures/data/summary.json")["claims"]}
+    everywhere = rung1["rung1/registered/statement/implicit/unseen_forms"]
+    assert f"at {claims['none/implicit'].measured:.2f}, all 24 of rung 1 at {everywhere['measured']:.2f}" in guide
+    assert everywhere["n"] == 24

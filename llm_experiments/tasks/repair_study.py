@@ -23,6 +23,12 @@ than 0.05 to copies or regulariser. Should an interval of `third`, `many` or `th
 the repair helps, if only by so much: the note says so.
 
 Six clusters: each split of the words once, over rung 1's four language models, with rung 1's training seeds.
+
+Found: no copies in other words, with or without the regulariser, are shown to raise the implicit model; the evaluated
+words close 95 % of the gap; the explicit model loses nothing. That the change is less than 0.2 is shown of `seen` and
+`many`, and undecided of `third` (up to 0.203) and `third-consistency` (up to 0.253). What had not been thought of: in a
+hundred steps four of six implicit models of `many`, and one of `third`, rank less than 0.9 of their own training pairs
+right; `many` therefore says little.
 """
 
 from collections.abc import Mapping, Sequence
@@ -148,7 +154,10 @@ def repair_claims(rows: Sequence[Row]) -> tuple[list[Claim], list[str]]:
     }
     before = {kind: found["none", kind] for kind in BOTH}
     gap = np.mean([before["explicit"][c]["accuracy"] - row["accuracy"] for c, row in before["implicit"].items()])
-    made, notes = [], [f"Repair: the gap between explicit and implicit on unseen words is {gap:.3f} without copies."]
+    made, notes = (
+        [],
+        [f"Repair: without copies the implicit model is {gap:.3f} behind the explicit one on unseen words."],
+    )
     for (arm, kind), mine in found.items():
         where = f"{kind}, unseen words of the same meaning ({WORDS[arm]})"
         accuracies = [row["accuracy"] for row in mine.values()]
@@ -162,9 +171,13 @@ def repair_claims(rows: Sequence[Row]) -> tuple[list[Claim], list[str]]:
         made.append(claim)
         if kind == "implicit":
             verdict = "raises" if claim.low > 0 else "lowers" if claim.high < 0 else "is not shown to change"
-            notes.append(f"Repair: {WORDS[arm]}: {verdict} it; {claim.measured / gap:.0%} of the gap is closed.")
-    fits = [row["accuracy"] for row in rows if row["split"] == "train"]
-    return made, [*notes, f"Repair: every model ranks at least {min(fits):.3f} of its original training pairs right."]
+            share = " to ".join(f"{value / gap:.0%}" for value in (claim.low, claim.high))
+            fits = [row["accuracy"] for row in rows if _about(row) == (arm, kind, "train")]
+            notes.append(
+                f"Repair: {WORDS[arm]}: {verdict} the implicit model's accuracy there; {claim.measured / gap:.0%} of "
+                f"the gap ({share}). Of the original training pairs {min(fits):.2f} to {max(fits):.2f} are learnt."
+            )
+    return made, notes
 
 
 def _about(row: Row) -> tuple[str, str, str]:
