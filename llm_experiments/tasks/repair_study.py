@@ -28,7 +28,8 @@ Found: no copies in other words, with or without the regulariser, are shown to r
 words close 95 % of the gap; the explicit model loses nothing. That the change is less than 0.2 is shown of `seen` and
 `many`, and undecided of `third` (up to 0.203) and `third-consistency` (up to 0.253). What had not been thought of: in a
 hundred steps four of six implicit models of `many`, and one of `third`, rank less than 0.9 of their own training pairs
-right; `many` therefore says little.
+right; `many` therefore says little. The stored run took its four language models from an earlier run of rung 1, where
+two runs had made the same ones to the last bit.
 """
 
 from collections.abc import Mapping, Sequence
