@@ -296,7 +296,7 @@ class Stress(StressRequest, Command):
 
         summary = run_stress(_part(self, StressRequest))
         page = write_stress(self.output)
-        text = f"{stress_table(summary)}\nrows, texts and summary: {self.output}; the page: {page}"
+        text = f"{stress_table(summary)}\n\nthe page, with examples: {page}\nrows, texts and summary: {self.output}"
         return Answer(text, {**summary, "output": str(self.output), "report": str(page)})
 
 

@@ -34,7 +34,11 @@ VERDICTS = {
         "it ranks these pairs no better than chance, or notices no damage: that it is unmoved says nothing",
     ),
     "length-driven": ("✗", "bad", "the length of a response explains its ranking"),
-    "inconclusive": ("?", "open", "the intervals are too wide to decide, or the edits changed too few texts"),
+    "inconclusive": (
+        "?",
+        "open",
+        "too few texts or too wide intervals to decide, or length would explain the ranking as well",
+    ),
 }
 BASELINES = {
     "longest": "longest response",

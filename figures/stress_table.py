@@ -5,50 +5,74 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from figures.metrics import aligned
+from figures.stress_page import VERDICTS
 from figures.table import number
 
-COLUMNS = ("changed", "before", "after", "difference", "95 % interval", "Holm p", "flipped", "drift", "falls")
-NARROW = 100
+KEPT = ("edits that keep the meaning", "changed", "before", "after", "change", "95 % interval", "p", "flipped", "drift")
+DAMAGED = ("edits that do damage", "changed", "fell", "95 % interval", "p", "drift")
+LEGEND = (
+    "changed: pairs that the edit changed, and of which the rest speaks; before, after: accuracy; p: Holm-corrected "
+    "within the model; flipped: share of pairs whose order turned over; drift: mean change of an edited response's "
+    "reward, in standard deviations of the model's rewards; fell: share of damaged responses whose reward fell"
+)
+WIDTH = 100
 
 
 def stress_table(summary: Mapping[str, Any]) -> str:
-    """The verdict on every model, its reasons, and a line per shift; below, models against each other and notes.
-
-    Columns: pairs that the edit changed; accuracy before and after, and their difference; the p-value, Holm-corrected
-    over the model's lines; the share of pairs whose order is reversed; the mean change of a response's reward in units
-    of the model's spread; the share of damaged responses whose reward fell (sensitivity edits).
-    """
+    """Of every model the verdict, its reasons, a line per edit that keeps the meaning and one per edit that does
+    damage; then models that an edit changes unlike each other, notes, thresholds that are not met, and a legend."""
     parts = []
     for model in summary["models"]:
-        accuracy = _interval(model["accuracy"])
-        head = f"{model['name']} ({model['kind']}): {model['verdict']}; accuracy {accuracy} on {model['n_pairs']} pairs"
-        base = {name: row for name, row in model["baselines"].items() if row is not None}
-        rules = ", ".join(f"{name.replace('_', ' ')} {row['value']:.3f}" for name, row in base.items())
-        parts.append("\n".join([head, f"  baselines: {rules}", *map(_wrapped, model["reasons"])]))
-        lines: list[Sequence[str]] = [("", *COLUMNS)]
-        lines += [_line(row) for row in summary["table"] if row["model"] == model["name"]]
-        parts.append(aligned(lines))
+        lines = [row for row in summary["table"] if row["model"] == model["name"]]
+        tables = [
+            aligned([heads, *(line(row) for row in lines if row["purpose"] == purpose)])
+            for heads, line, purpose in ((KEPT, _kept, "invariance"), (DAMAGED, _damaged, "sensitivity"))
+            if any(row["purpose"] == purpose for row in lines)
+        ]
+        parts += [_head(model), *tables]
+    found = []
     for row in summary["comparisons"]:
         if row["p_holm"] is not None and row["p_holm"] < 0.05:
             models = f"{row['model_a']} changes by {_interval(row['difference'])} against {row['model_b']}"
-            parts.append(f"{row['name']}: {models} (p = {row['p_holm']:.2g})")
-    parts += [f"note: {note}" for note in summary["notes"]]
-    parts += [f"below the threshold: {failure}" for failure in summary["failures"]]
-    return "\n".join(parts)
+            found.append(f"{row['name']}: {models} (p = {row['p_holm']:.2g})")
+    found += [f"note: {note}" for note in summary["notes"]]
+    found += [f"below the threshold: {failure}" for failure in summary["failures"]]
+    parts += ["\n".join(found)] if found else []
+    return "\n\n".join([*parts, textwrap.fill(LEGEND, WIDTH)])
 
 
-def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
-    name = row["name"] + (" (damage)" if row["purpose"] == "sensitivity" else "")
+def _head(model: Mapping[str, Any]) -> str:
+    """The verdict and what it means, the accuracy beside the rules that read nothing, the reasons."""
+    base = {name: row for name, row in model["baselines"].items() if row is not None}
+    rules = ", ".join(f"{name.replace('_', ' ')} {row['value']:.3f}" for name, row in base.items())
+    accuracy = f"accuracy {_interval(model['accuracy'])} on {model['n_pairs']} pairs; baselines: {rules}"
+    verdict = f"{model['name']} ({model['kind']}): {model['verdict']}"
+    meaning = VERDICTS[model["verdict"]][2]
+    return "\n".join([verdict, _wrapped(meaning, "  "), _wrapped(accuracy, "  "), *map(_wrapped, model["reasons"])])
+
+
+def _kept(row: Mapping[str, Any]) -> Sequence[str]:
+    name, changed = row["name"], str(row["n_changed"])
     if not row["n_prompts"]:
-        return (name, str(row["n_changed"]), *("-" for _ in COLUMNS[1:]))
-    difference, falls = row["difference"], row["falls"]
-    limits = "-"  # of a single prompt, which says nothing about others
-    if difference["low"] is not None:
-        limits = f"{difference['low']:+.3f} to {difference['high']:+.3f}"
-    values = (number(row["p_holm"]), number(row["flip_rate"]["value"]), number(row["drift"]))
+        return (name, changed, *("-" for _ in KEPT[2:]))
     before, after = f"{row['accuracy_before']:.3f}", f"{row['accuracy_after']:.3f}"
-    fell = number(falls["value"]) if falls else ""
-    return (name, str(row["n_changed"]), before, after, f"{difference['value']:+.3f}", limits, *values, fell)
+    change = row["difference"]
+    values = (number(row["p_holm"]), number(row["flip_rate"]["value"]), number(row["drift"]))
+    return (name, changed, before, after, f"{change['value']:+.3f}", _limits(change, "+.3f"), *values)
+
+
+def _damaged(row: Mapping[str, Any]) -> Sequence[str]:
+    name, changed = row["name"], str(row["n_changed"])
+    if not row["n_prompts"]:
+        return (name, changed, *("-" for _ in DAMAGED[2:]))
+    fell = row["falls"]
+    return (name, changed, f"{fell['value']:.3f}", _limits(fell, ".3f"), number(row["p_holm"]), number(row["drift"]))
+
+
+def _limits(interval: Mapping[str, Any], digits: str) -> str:
+    if interval["low"] is None:  # of a single prompt, which says nothing about others
+        return "-"
+    return f"{interval['low']:{digits}} to {interval['high']:{digits}}"
 
 
 def _interval(row: Mapping[str, Any]) -> str:
@@ -57,5 +81,5 @@ def _interval(row: Mapping[str, Any]) -> str:
     return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, NARROW, initial_indent="  - ", subsequent_indent="    ")
+def _wrapped(text: str, lead: str = "  - ") -> str:
+    return textwrap.fill(text, WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead))

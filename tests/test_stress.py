@@ -399,13 +399,18 @@ def test_the_printed_table_holds_every_model_and_shift(tmp_path, count):
     made = stress(tmp_path, {"oracle": truth, "constant": constant}, (SWAPPED, DAMAGED), count=count)
     write_json(tmp_path / "summary.json", made)
     text = stress_table(read_json(tmp_path / "summary.json"))  # what cannot be known is null there
-    for model in made["models"]:
-        assert f"{model['name']} (function): {model['verdict']}" in text
-    for row in made["table"]:
-        about = text[text.index(f"{row['model']} (function)") :]
-        line = next(line for line in about.split("\n") if line.startswith(row["name"]))
-        assert f"  {row['accuracy_after']:.3f}  " in line
-        assert ("(damage)" in line) == (row["purpose"] == "sensitivity")
+    blocks = text.split("\n\n")
+    heads = [block for block in blocks if "(function): " in block]
+    for model, head in zip(made["models"], heads, strict=True):
+        assert head.split("\n")[0] == f"{model['name']} (function): {model['verdict']}"
+        kept, damaged = blocks[blocks.index(head) + 1 :][:2]
+        lines = [row for row in made["table"] if row["model"] == model["name"]]
+        for row, table in zip(lines, (kept, damaged), strict=True):
+            (line,) = table.split("\n")[1:]
+            number = row["falls"]["value"] if row["purpose"] == "sensitivity" else row["accuracy_after"]
+            assert line.startswith(row["name"])
+            assert f"  {number:.3f}  " in line
+    assert max(map(len, text.split("\n"))) <= 110
 
 
 def test_rows_of_pairs_without_a_change_are_kept_as_they_were(tmp_path):
