@@ -52,7 +52,7 @@ class Lines:
         self.clock = clock
         self.start = self.last = clock()
 
-    def update(self, count: float = 1) -> None:
+    def update(self, count: float | int = 1) -> None:
         self.n += count
         now = self.clock()
         if now - self.last >= SECONDS:
