@@ -115,7 +115,7 @@ def _page(folder: Path, summary: Row, keep: int) -> str:
         comparison_scale=_scale(comparisons),
         grids=grids(summary.get("grid") or []),
         notes=summary.get("notes") or [],
-        settings=flatten(_known(folder / "config.json")) + flatten(_known(folder / "provenance.json")),
+        settings=flatten(_known(folder / "config.json")) + flatten(_origin(folder)),
         **{function.__name__: function for function in (signed, two, interval, p_value, words, limits, breakable)},
     )
 
@@ -320,6 +320,14 @@ def breakable(name: str) -> Markup:
 
 def _listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def _origin(folder: Path) -> Row:
+    """Where the run was computed; of the reruns when, and from which commit."""
+    found = _known(folder / "provenance.json")
+    if later := found.get("continued"):
+        found["continued"] = ", ".join(f"{run['created']} from {run['commit']}" for run in later)
+    return found
 
 
 def _known(path: Path) -> Row:

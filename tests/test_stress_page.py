@@ -172,6 +172,15 @@ def test_a_run_that_changed_nothing_gets_its_page(tmp_path: Path) -> None:
     assert "No edit that keeps the meaning changed a pair." in page_of(tmp_path)
 
 
+def test_a_rerun_is_named_by_date_and_commit(tmp_path: Path) -> None:
+    stress_rows.write_run(tmp_path, pairs=6)
+    later = {"created": "2026-11-22", "commit": "def", "versions": {"numpy": "3"}}
+    write_json(tmp_path / "provenance.json", {"commit": "abc", "continued": [later]})
+    write_stress(tmp_path)
+    assert "<dt>commit</dt><dd>abc</dd>" in page_of(tmp_path)
+    assert "<dt>continued</dt><dd>2026-11-22 from def</dd>" in page_of(tmp_path)
+
+
 def test_examples_give_way_where_the_page_would_be_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stress_rows.write_run(tmp_path, pairs=12, length=20)
     write_stress(tmp_path)
