@@ -243,7 +243,9 @@ def broken(sound: Path, folder: Path, name: str) -> dict[str, str]:
     else:
         shutil.copytree(sound / start, folder)
     break_it(folder)
-    flags = {"kind": "implicit", "reference": "none"} | flags
+    flags = {"kind": "implicit"} | flags
+    if flags["kind"] == "implicit":  # other kinds have none, and say so before they look at the model
+        flags = {"reference": "none"} | flags
     return {flag: value.format(folder=folder) for flag, value in flags.items()}
 
 

@@ -69,8 +69,8 @@ CONTROL = "cycles"  # pretrained on cycles
 
 def plan(data: Path | None = None, *, quick: bool = False) -> Plan:
     """Language models and cells by folder name; no data files are needed."""
-    settings = asdict(PRETRAIN) | ({"steps": 60, "hidden": 32, "layers": 2} if quick else {})
-    texts = 2000 if quick else TEXTS
+    settings = asdict(PRETRAIN) | ({"steps": 4, "hidden": 16, "layers": 1} if quick else {})
+    texts = 200 if quick else TEXTS
     bases: dict[str, Row] = {
         name: {"texts": texts, "cycles": name == CONTROL, "settings": settings} for name in ("orders", CONTROL)
     }
@@ -82,8 +82,8 @@ def plan(data: Path | None = None, *, quick: bool = False) -> Plan:
                 "negatives": arm.negatives,
                 "seed": seed,
                 "base": "orders",
-                "n_train": 64 if quick else N_TRAIN,
-                "n_test": 8 if quick else N_TEST,
+                "n_train": 16 if quick else N_TRAIN,
+                "n_test": 4 if quick else N_TEST,
                 "enumerated": 2 if quick else ENUMERATED,
                 "training": asdict(TRAIN) | {"seed": seed} | ({"max_steps": 4} if quick else {}),
                 "learning_rates": LEARNING_RATES,
@@ -109,7 +109,7 @@ def make_base(folder: Path, config: Mapping[str, Any], *, data: Path | None = No
     texts = pretraining_texts(config["texts"], settings.seed, cycles=config["cycles"])
     pretrain(texts, "mistral", folder / "model", settings, progress=False)
     policy, tokenizer = load_base(str(folder / "model"))
-    graphs = draw_graphs(20 if len(texts) < TEXTS else N_TEST, TEST_SEED - 1)
+    graphs = draw_graphs(4 if len(texts) < TEXTS else N_TEST, TEST_SEED - 1)
     write_json(folder / "generation.json", sample(policy, tokenizer, graphs, seed=0))
 
 
