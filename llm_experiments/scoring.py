@@ -282,6 +282,8 @@ def _score(request: ScoreRequest, output: Path) -> dict[str, Row]:
     check_pooling(model, next(iter(inputs.values())).pairs)
     for note in model.notes:
         print(note, file=sys.stderr)
+    places = {name: scores_of(output, name) for name in inputs}
+    stored = {name: _stored_rows(place) for name, place in places.items() if place.exists()}
     audits = {name: given.to_row() for name, given in inputs.items()}
     known = None if training is None else training.audit.to_row()
     write_json(
@@ -296,13 +298,19 @@ def _score(request: ScoreRequest, output: Path) -> dict[str, Row]:
     )
     metrics, rules = {}, None if training is None else TokenRules.of(training.pairs)
     for name, given in inputs.items():
-        place = scores_of(output, name)
-        if place.exists():
-            rows = read_rows(place)
-        else:
+        rows = stored.get(name)
+        if rows is None:
             rows = score_source(model, given, rules, batch_size=request.batch_size, tie_tolerance=request.tie_tolerance)
-            write_rows(place, rows)
+            write_rows(places[name], rows)
         metrics[name] = summarise(rows, tie_tolerance=request.tie_tolerance)
     write_json(output / "metrics.json", metrics)
     finish_run(output)
     return metrics
+
+
+def _stored_rows(place: Path) -> list[Row]:
+    """Score rows of an earlier attempt; raises UserError where the file holds none."""
+    rows = read_rows(place)
+    if not rows:
+        raise UserError(f"{place}: holds no score rows; delete it and run again")
+    return rows

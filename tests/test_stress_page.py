@@ -344,7 +344,7 @@ def test_the_page_sorts_filters_opens_examples_and_prints(run: Path) -> None:
         page.fill("input[name=search]", "no text has this")
         assert page.locator("#table tbody tr:visible, .example:visible").count() == 0
         page.click("button[type=reset]")
-        page.wait_for_function("document.querySelectorAll('#table tbody tr:not([hidden])').length === 16")
+        playwright.expect(page.locator("#table tbody tr:visible")).to_have_count(16)
         assert page.locator(".example:visible").count() == 12
         page.click("#more")
         assert page.locator(".example:visible").count() == page.locator(".example").count() > 40
