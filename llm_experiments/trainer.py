@@ -10,20 +10,14 @@ each of them as many are left out.
 
 import json
 import math
-import os
-import signal
 import sys
-import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from torch.utils.data import Dataset
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, get_scheduler
-from transformers.integrations import get_reporting_integration_callbacks
+from transformers import PrinterCallback, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 
 from llm_experiments.augmentation import Consistency
@@ -43,13 +37,9 @@ from llm_experiments.frozen import FrozenStates
 from llm_experiments.models import RewardModel
 from llm_experiments.non_finite import first_non_finite, first_non_finite_gradient
 from llm_experiments.out_of_memory import free_memory, is_out_of_memory
-from llm_experiments.settings import TrainSettings
-from simulations.progress import progress_bar
 from simulations.results import Row, UserError
 from theory.preferences import PairRewards, bradley_terry_loss
 from theory.rewards import Kind, generative_cross_entropy
-
-USUAL = {"optim": "adamw_torch or sgd", "lr_scheduler_type": "constant, linear or cosine", "report_to": "none"}
 
 
 class PairNumbers(Dataset):
@@ -294,116 +284,3 @@ class RewardTrainer(Trainer):
             "number of pairs per step",
             file=sys.stderr,
         )
-
-
-class Saving(TrainerCallback):
-    """A checkpoint every `save_steps` steps or, where that is 0, `SECONDS` after the last one; and one before the end
-    if the process is asked to stop (SIGTERM, Ctrl-C), after which `interrupted` is true.
-
-    The last step needs none: the trained model follows.
-    """
-
-    SECONDS = 600.0
-
-    def __init__(self, save_steps: int) -> None:
-        self.save_steps, self.interrupted = save_steps, False
-        self._handlers: dict[int, Any] = {}
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.last = time.monotonic()
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._ask) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        due = time.monotonic() - self.last >= self.SECONDS
-        if self.save_steps:
-            due = state.global_step % self.save_steps == 0
-        self.interrupted, due = gather((self.interrupted, due))[0]  # the first process's clock is everybody's
-        if state.global_step < state.max_steps:
-            control.should_save = due or self.interrupted
-            control.should_training_stop = control.should_training_stop or self.interrupted
-        else:
-            self.interrupted = False
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.last = time.monotonic()
-
-    def restore_signals(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
-
-    def _ask(self, number: int, frame: Any) -> None:
-        if rank() == 0:  # past Python's buffer, in which this may have interrupted a write
-            os.write(2, b"stopping after this step, with a checkpoint; once more to stop at once\n")
-        self.interrupted = True
-        self.restore_signals()
-
-
-class Progress(TrainerCallback):
-    """Steps and an estimate on stderr."""
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.bar = progress_bar(total=state.max_steps, initial=state.global_step, desc="training", unit="step")
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.bar.update(state.global_step - self.bar.n)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.bar.close()
-
-
-def check_names(settings: TrainSettings) -> None:
-    """Raises UserError for an optimiser, schedule or logger that transformers does not know or cannot use here."""
-    names: dict[str, Callable[[], object]] = {
-        "optim": lambda: Trainer.get_optimizer_cls_and_kwargs(_arguments(optim=settings.optim)),
-        "lr_scheduler_type": lambda: get_scheduler(
-            _arguments(lr_scheduler_type=settings.lr_scheduler_type).lr_scheduler_type,
-            torch.optim.SGD([torch.zeros(1)]),
-            num_warmup_steps=1,
-            num_training_steps=2,
-        ),
-        "report_to": lambda: [make() for make in get_reporting_integration_callbacks(settings.report_to)],
-    }
-    for name, use in names.items():
-        try:
-            use()
-        except (ValueError, TypeError, KeyError, ImportError, RuntimeError) as error:
-            reason = str(error).strip().partition("\n")[0][:200]
-            raise UserError(
-                f"--{name} {getattr(settings, name)!r} cannot be used ({reason}); try --{name} {USUAL[name]}"
-            ) from None
-
-
-def _arguments(**options: Any) -> TrainingArguments:
-    return TrainingArguments(output_dir=tempfile.gettempdir(), report_to="none", use_cpu=True, **options)
-
-
-def training_arguments(settings: TrainSettings, output: str, *, cpu: bool) -> TrainingArguments:
-    schedule = settings.lr_scheduler_type
-    if schedule == "constant" and settings.warmup_steps > 0:
-        schedule = "constant_with_warmup"
-    return TrainingArguments(
-        output_dir=output,
-        learning_rate=settings.learning_rate,
-        num_train_epochs=settings.num_train_epochs,
-        max_steps=settings.max_steps,
-        per_device_train_batch_size=settings.per_device_train_batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
-        optim=settings.optim,
-        weight_decay=settings.weight_decay,
-        warmup_steps=settings.warmup_steps,
-        lr_scheduler_type=schedule,
-        max_grad_norm=settings.max_grad_norm,
-        seed=settings.seed,
-        logging_steps=settings.logging_steps,
-        logging_nan_inf_filter=False,  # a loss that is not finite stops the run
-        save_strategy="no",
-        report_to=settings.report_to,
-        disable_tqdm=True,
-        ddp_find_unused_parameters=False,  # every trained weight takes part in every loss
-        remove_unused_columns=False,
-        dataloader_pin_memory=not cpu,
-        use_cpu=cpu,
-        bf16=settings.bf16,
-    )

@@ -86,7 +86,9 @@ def train_reward_model(
             or logger.
         KeyboardInterrupt: with `checkpoints`, on SIGTERM or Ctrl-C, after a last checkpoint.
     """
-    from llm_experiments.trainer import Collator, Progress, RewardTrainer, Saving, check_names, training_arguments
+    from llm_experiments.callbacks import Progress, Saving
+    from llm_experiments.trainer import Collator, RewardTrainer
+    from llm_experiments.training_arguments import check_names, training_arguments
 
     settings = settings or TrainSettings()
     if not pairs:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from simulations.interval_claims import interval_claim
 from simulations.results import Claim, ClaimType
 from simulations.statistics import Interval, mean_interval
 
@@ -50,17 +51,8 @@ def observation(name: str, statement: str, per_seed: Sequence[float], *, kind: s
 
 def _over_seeds(decided: ClaimType, name: str, statement: str, per_seed: Sequence[float], **rest: Any) -> Claim:
     interval = mean_interval(list(per_seed))
-    return _claim(decided, name, statement, interval, n=interval.n, unit="seed", seeds=interval.n, **rest)
+    return _claim(decided, name, statement, interval, unit="seed", **rest)
 
 
 def _claim(decided: ClaimType, name: str, statement: str, interval: Interval, **rest: Any) -> Claim:
-    return Claim(
-        id=f"rung0.{name}",
-        rung=0,
-        type=decided,
-        statement=statement,
-        measured=interval.mean,
-        low=interval.low,
-        high=interval.high,
-        **rest,
-    )
+    return interval_claim(f"rung0.{name}", statement, interval, rung=0, type=decided, **rest)

@@ -122,7 +122,7 @@ def test_a_process_that_is_asked_to_stop_keeps_what_it_has(tmp_path, capfd):
 
 
 def test_without_save_steps_the_clock_decides(tmp_path, monkeypatch):
-    from llm_experiments.trainer import Saving
+    from llm_experiments.callbacks import Saving
 
     settings = TrainSettings(max_steps=4, logging_steps=1, per_device_train_batch_size=4)
     for seconds, names in ((1e9, []), (0.0, ["step-00000002.safetensors", "step-00000003.safetensors"])):

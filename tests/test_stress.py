@@ -1,8 +1,5 @@
 """The stress suite on worlds where the truth is known: verdicts of planted models, cost of a rerun, joins, measures."""
 
-import json
-
-import numpy as np
 import pytest
 from stress_worlds import (
     DAMAGED,
@@ -20,22 +17,16 @@ from stress_worlds import (
     sentence_pairs,
     truth,
     worth,
-    write_pairs,
 )
 
 from figures.stress_table import stress_table
 from llm_experiments.pairs import Pair
-from llm_experiments.settings import StressRequest
 from llm_experiments.stress.catalogue import DEFAULT_SUITE, by_name
-from llm_experiments.stress.measures import difference_row
-from llm_experiments.stress.rewrites import read_rewrites
 from llm_experiments.stress.scorers import FunctionScorer
-from llm_experiments.stress.shifts import CHANGED, combined, shift_by
-from llm_experiments.stress.sides import with_words, words_of
-from llm_experiments.stress.suite import _record, read_pairs, stress_scorers
+from llm_experiments.stress.shifts import combined, shift_by
+from llm_experiments.stress.suite import _record, stress_scorers
 from llm_experiments.stress.verdict import JUDGED, decide
 from simulations.results import UserError, read_json, read_rows, write_json
-from simulations.statistics import paired_difference_interval
 
 
 def stress(folder, rewards, shifts=(SWAPPED, DAMAGED), count=150, **options):
@@ -217,145 +208,6 @@ def test_a_threshold_that_is_not_met_is_named(tmp_path):
     assert stress(tmp_path, {"keyword": keyword}, (SWAPPED,), fail_under=0.4)["failures"] == []
     (failure,) = stress(tmp_path, {"keyword": keyword}, (SWAPPED,), fail_under=0.6)["failures"]
     assert "keyword: 0.500" in failure
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["plain", " two words \n", "\n\nHuman: first\n\nAssistant: answer\n\nHuman: second one\n\nAssistant:", "", "   "],
-)
-@pytest.mark.parametrize("field", ["prompt", "chosen"])
-def test_words_are_put_back_into_their_form(text, field):
-    for value in (text, ({"role": "user", "content": text}, {"role": "assistant", "content": "x"})):
-        pair = Pair("a", "", "p", "c", "r")
-        pair = Pair(**{**pair.__dict__, field: value})
-        words = words_of(pair, field)
-        assert words == words.strip()
-        assert with_words(pair, field, words) == pair
-        assert words_of(with_words(pair, field, "NEW words"), field) == "NEW words"
-
-
-def test_of_a_transcript_only_the_last_question_is_edited():
-    prompt = "\n\nHuman: first\n\nAssistant: answer\n\nHuman: second\n\nAssistant:"
-    edited = with_words(Pair("a", "", prompt, " c", " r"), "prompt", "third")
-    assert edited.prompt == "\n\nHuman: first\n\nAssistant: answer\n\nHuman: third\n\nAssistant:"
-
-
-def said(chosen, rejected):
-    return {"orig_chosen": chosen, "orig_rejected": rejected}
-
-
-def test_rewrites_join_by_words_then_by_id_and_the_rest_is_counted(tmp_path):
-    originals = [
-        Pair("a", "", "p", " one  good", " one bad"),
-        Pair("b", "", ({"role": "user", "content": "q"},), ({"role": "assistant", "content": "two good"},), "two bad"),
-        Pair("c", "", "r", "three good", "three bad"),
-        Pair("d", "", "s", "four good", "four bad"),
-    ]
-    lines = [
-        {"prompt": "p", "chosen": "ONE GOOD", "rejected": "ONE BAD"} | said("one good", "one bad"),
-        {"prompt": "q", "chosen": "Zwei gut", "rejected": "Zwei schlecht"} | said("two good", "two bad"),
-        {"id": "c", "prompt": "other r", "chosen": "drei gut", "rejected": "drei schlecht"},
-        {"id": "d", "prompt": "s", "chosen": "x", "rejected": "y"} | said("not", "known"),
-        {"prompt": "s", "chosen": "z", "rejected": "w"},
-        {"prompt": "s", "chosen": "same", "rejected": "same"} | said("four good", "four bad"),
-    ]
-    path = tmp_path / "rewrites.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    found = read_rewrites(str(path), originals)
-    assert list(found.pairs) == ["a", "b", "c"]
-    assert (found.lines, found.unmatched, found.missing) == (6, 3, 1)
-    assert found.pairs["a"] == Pair("a", "", "p", " ONE GOOD", " ONE BAD")  # blanks are the form, not the words
-    assert found.pairs["b"].chosen == ({"role": "assistant", "content": "Zwei gut"},)
-    assert found.pairs["b"].prompt == originals[1].prompt
-    assert found.pairs["c"].prompt == "other r"
-    fates = [found.shift().change(pair).fate for pair in originals]
-    assert fates == [CHANGED, CHANGED, CHANGED, "rejected: no rewrite of this pair"]
-    with pytest.raises(UserError, match="none of its 6 rewrites"):
-        read_rewrites(str(path), [Pair("z", "", "p", "nothing", "alike")])
-
-
-def request(folder, *files, **changes):
-    return StressRequest(model=("m",), pairs=tuple(map(str, files)), output=folder / "out", **changes)
-
-
-def test_pairs_that_are_too_long_do_not_count_towards_a_limit(tmp_path):
-    some = [Pair(f"{n}", "", *(f"{word} {n}" for word in ("p", "c", "r"))) for n in range(60)]
-    file = write_pairs(tmp_path / "pairs.jsonl", some)
-    long = {pair.id for pair in some[::3]}
-    found = {pair.id for pair in read_pairs(request(tmp_path, file, limit=40), lambda pairs: long)}
-    assert found == {pair.id for pair in some} - long
-    with pytest.raises(UserError, match="every pair is longer than --max_length"):
-        read_pairs(request(tmp_path, file, limit=40), lambda pairs: {pair.id for pair in pairs})
-
-
-def test_a_limit_takes_from_all_files_alike_and_a_larger_one_keeps_what_a_smaller_took(tmp_path):
-    sizes = {"small": 10, "middle": 50, "large": 200}
-    files = []
-    for name, size in sizes.items():
-        some = [Pair(f"{name}/{n}", "", *(f"{word} {n}" for word in ("p", "c", "r"))) for n in range(size)]
-        files.append(write_pairs(tmp_path / f"{name}.jsonl", some))
-    taken = {}
-    for limit in (60, 100, 1000):
-        pairs_ = read_pairs(request(tmp_path, *files, limit=limit))
-        taken[limit] = {pair.id for pair in pairs_}
-        counts = {name: sum(pair.subset == name for pair in pairs_) for name in sizes}
-        assert (
-            counts
-            == {
-                60: {"small": 10, "middle": 25, "large": 25},
-                100: {"small": 10, "middle": 45, "large": 45},
-                1000: sizes,
-            }[limit]
-        )
-    assert taken[60] < taken[100] < taken[1000]
-
-
-def test_the_interval_of_a_paired_difference_covers_and_is_never_certain():
-    always = paired_difference_interval(np.ones(8), np.zeros(8))
-    assert (always.mean, always.high) == (1, 1)
-    assert 0.4 < always.low < 0.9
-    still = paired_difference_interval(np.ones(50), np.ones(50))
-    assert still.mean == 0
-    assert 0.02 < still.high == -still.low < 0.05
-    random = np.random.default_rng(0)
-    covered = 0
-    for _ in range(600):  # 40 pairs, of which a tenth gets worse and a fiftieth better
-        change = random.choice([-1.0, 0.0, 1.0], size=40, p=[0.1, 0.88, 0.02])
-        interval = paired_difference_interval(np.clip(change, 0, 1), np.clip(-change, 0, 1))
-        covered += interval.low <= -0.08 <= interval.high
-    assert 0.93 <= covered / 600 <= 0.99
-
-
-def test_an_interval_of_changes_that_reach_two_covers_where_few_do():
-    """Three in a hundred units differ by two. Half units that differ by one are too narrow where none is drawn, which
-    is where 40 are drawn in three of ten cases."""
-    random = np.random.default_rng(0)
-    covered = {1.0: 0, 2.0: 0}
-    for _ in range(600):
-        change = random.choice([0.0, 2.0], size=40, p=[0.97, 0.03])
-        for largest in covered:
-            interval = paired_difference_interval(change, np.zeros(40), largest=largest)
-            covered[largest] += interval.low <= 0.06 <= interval.high
-    assert covered[1] / 600 < 0.75
-    assert covered[2] / 600 >= 0.93
-    still = paired_difference_interval(np.zeros(50), np.zeros(50), largest=2.0)
-    assert 0.07 < still.high == -still.low < 0.08
-    assert paired_difference_interval(np.full(8, 2.0), np.zeros(8), largest=2.0).high == 2
-    with pytest.raises(ValueError, match="must be positive"):
-        paired_difference_interval([1.0], [0.0], largest=0.0)
-
-
-def test_an_interval_over_prompts_of_unlike_size_covers_the_mean_over_pairs():
-    """What the edit does grows with a prompt's number of pairs, so that the mean over prompts is another number."""
-    random = np.random.default_rng(0)
-    covered = 0
-    for _ in range(400):
-        sizes = random.choice([1, 8], size=60)
-        prompts = np.repeat(np.arange(60), sizes)
-        lost = np.repeat(random.random(60) < np.where(sizes == 8, 0.4, 0.05), sizes)
-        found = difference_row(-lost.astype(float), [str(name) for name in prompts])
-        covered += found["low"] <= -(0.4 * 8 + 0.05) / 9 <= found["high"]
-    assert 0.92 <= covered / 400 <= 0.98
 
 
 def test_numbers_of_a_line_add_up_where_prompts_have_unlike_numbers_of_pairs(tmp_path):

@@ -7,6 +7,7 @@ what references have said did not know them.
 """
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -36,7 +37,7 @@ class Reading:
     texts: tuple[Any, Any]
 
 
-class Scorer:
+class Scorer(ABC):
     """Rewards of pairs, from memory where the same text was scored before."""
 
     kind = "function"
@@ -55,7 +56,7 @@ class Scorer:
                     kept = [name for name in columns if name not in NOT_KEPT]
                     self._known[row[f"key_{side}"]] = {name: row[f"{name}_{side}"] for name in kept}
 
-    def admit(self, pairs: Sequence[Pair]) -> None:
+    def admit(self, pairs: Sequence[Pair]) -> None:  # noqa: B027 - a scorer that takes any pair has nothing to look at
         """Look at the original pairs before anything is computed; raises UserError where they cannot be scored."""
 
     def score(self, pairs: Sequence[Pair]) -> tuple[list[Row], dict[str, str]]:
@@ -73,14 +74,14 @@ class Scorer:
                 self._known[key] = {name: float(values[place]) for name, values in columns.items()}
         return [self._row(reading) for reading in readings], dropped
 
+    @abstractmethod
     def read(self, pairs: Sequence[Pair]) -> tuple[list[Reading], dict[str, str]]:
         """The pairs in order as this scorer reads them; of those it cannot read, the reason by id."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rewards(self, texts: Sequence[Any], *, paired: bool) -> Mapping[str, np.ndarray]:
         """Columns of numbers for what `read` gave as texts; one of them is `scores`. `paired`: texts 2k and 2k + 1
         answer the same prompt."""
-        raise NotImplementedError
 
     def _unknown(self, readings: Sequence[Reading]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Texts by key that have no reward yet: of pairs with both, one after the other, and the rest."""

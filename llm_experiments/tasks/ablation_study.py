@@ -11,6 +11,7 @@ from pathlib import Path
 from llm_experiments.cells import Plan
 from llm_experiments.tasks.persona_claims import CONDITIONS
 from llm_experiments.tasks.persona_study import Arm, compute_cell, make_base, plan_arms
+from simulations.interval_claims import interval_claim
 from simulations.results import Claim, Row
 from simulations.statistics import mean_interval, sign_flip_test
 
@@ -83,17 +84,11 @@ def _claims(rows: Sequence[Row], arm: str, condition: str, split: str, kind: str
 
 def _claim(id: str, statement: str, values: Sequence[float], kind: str, split: str) -> Claim:
     interval = mean_interval(values)
-    return Claim(
-        id=f"ablations/{id}",
+    return interval_claim(
+        f"ablations/{id}",
+        statement,
+        interval,
         rung=2,
-        type="observation",
-        statement=statement,
-        measured=interval.mean,
-        low=interval.low,
-        high=interval.high,
-        n=interval.n,
-        unit="clusters",
-        seeds=interval.n,
         kind=kind,
         model="Mistral, pretrained here",
         split=split,

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from simulations.interval_claims import interval_claim
 from simulations.results import Claim, Row
 from simulations.statistics import Interval, mean_interval
 
@@ -131,18 +132,5 @@ def _log_odds(logs: np.ndarray) -> np.ndarray:
 
 
 def _claim(id: str, statement: str, interval: Interval, kind: str, **options: Any) -> Claim:
-    values: dict[str, Any] = {"type": "observation", **options}
-    return Claim(
-        id=f"hamiltonian/{id}",
-        rung=2,
-        statement=statement,
-        measured=interval.mean,
-        low=interval.low,
-        high=interval.high,
-        n=interval.n,
-        unit="clusters",
-        seeds=interval.n,
-        kind=kind,
-        model="Mistral, pretrained here",
-        **values,
-    )
+    values: dict[str, Any] = {"kind": kind, "model": "Mistral, pretrained here", **options}
+    return interval_claim(f"hamiltonian/{id}", statement, interval, rung=2, **values)

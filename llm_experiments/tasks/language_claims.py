@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from simulations.interval_claims import interval_claim
 from simulations.results import Claim, Row
 from simulations.statistics import crossed_interval, mean_interval
 
@@ -86,16 +87,12 @@ def _claim(
         [row[measure] for row in rows], [row["forms"] for row in rows], [row["seed"] for row in rows]
     )
     kind = first["kind"] if measure == "accuracy" else "bag-of-tokens"
-    return Claim(
-        id=f"rung1/{first['cell']}/{first['label']}/{kind}/{first['split']}",
+    return interval_claim(
+        f"rung1/{first['cell']}/{first['label']}/{kind}/{first['split']}",
+        statement,
+        interval,
         rung=1,
         type=type_,
-        statement=statement,
-        measured=interval.mean,
-        low=interval.low,
-        high=interval.high,
-        n=interval.n,
-        unit="clusters",
         seeds=len({row["cluster"] for row in rows}),
         op=op,
         value=value,
@@ -115,18 +112,13 @@ def _alignment_claims(alignment: Mapping[str, Row]) -> list[Claim]:
         architecture, tying, answers = name.split("-")
         interval = mean_interval(gaps)
         claims.append(
-            Claim(
-                id=f"rung1/alignment/{name}",
-                rung=1,
-                type="observation",
-                statement="output rows of answer words, mean cosine within a class minus between classes"
+            interval_claim(
+                f"rung1/alignment/{name}",
+                "output rows of answer words, mean cosine within a class minus between classes"
                 + (" (answers predictable in pretraining)" if answers == "predictable" else ""),
-                measured=interval.mean,
-                low=interval.low,
-                high=interval.high,
-                n=interval.n,
+                interval,
+                rung=1,
                 unit="pretrained language models",
-                seeds=interval.n,
                 model=f"{NAMES[architecture]}, {tying}",
             )
         )

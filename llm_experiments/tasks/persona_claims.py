@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_experiments.tasks.language_claims import NAMES
+from simulations.interval_claims import interval_claim
 from simulations.results import Claim, Row
 from simulations.statistics import mean_interval
 
@@ -51,16 +52,11 @@ def _claim(rows: Sequence[Row]) -> Claim:
     condition = "seen" if (first["condition"], split) == ("published", "seen_forms") else first["condition"]
     registered = condition == "published" and arm in REGISTERED_ARMS
     op, value = REGISTERED[kind] if registered else ("none", None)
-    return Claim(
-        id=f"rung2/{arm}/{condition}/{kind}",
+    return interval_claim(
+        f"rung2/{arm}/{condition}/{kind}",
+        f"{kind}, {CONDITIONS[condition]} ({ARMS[arm]})",
+        interval,
         rung=2,
-        type="registered" if registered else "observation",
-        statement=f"{kind}, {CONDITIONS[condition]} ({ARMS[arm]})",
-        measured=interval.mean,
-        low=interval.low,
-        high=interval.high,
-        n=interval.n,
-        unit="clusters",
         seeds=len({row["seed"] for row in rows}),
         op=op,
         value=value,
@@ -79,20 +75,13 @@ def separator_claims(separators: Mapping[str, Sequence[Row]]) -> list[Claim]:
         for prompts in ("train", "test"):
             values = [row[prompts]["positive"] for row in found if row["status"] == "separable"]
             if values:
-                interval = mean_interval(values)
                 claims.append(
-                    Claim(
-                        id=f"rung2/{arm}/separator/{prompts}",
-                        rung=2,
-                        type="observation",
-                        statement=f"untrained: paraphrases on the max-margin separator's right side, {prompts} prompts "
+                    interval_claim(
+                        f"rung2/{arm}/separator/{prompts}",
+                        f"untrained: paraphrases on the max-margin separator's right side, {prompts} prompts "
                         f"({ARMS[arm]})",
-                        measured=interval.mean,
-                        low=interval.low,
-                        high=interval.high,
-                        n=interval.n,
-                        unit="clusters",
-                        seeds=interval.n,
+                        mean_interval(values),
+                        rung=2,
                         model="pretrained here",
                         split="unseen_forms",
                     )

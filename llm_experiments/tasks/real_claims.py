@@ -6,6 +6,7 @@ import numpy as np
 
 from llm_experiments.tasks.language_claims import NAMES
 from llm_experiments.tasks.real_pairs import CATEGORIES, QUANTILES
+from simulations.interval_claims import interval_claim
 from simulations.results import Claim, Row
 from simulations.statistics import mean_interval, sign_flip_test
 
@@ -125,17 +126,11 @@ def _paired(rows: Sequence[Row], category: str) -> list[tuple[float, float]]:
 
 def _claim(id: str, statement: str, values: Sequence[float], kind: str = "", published: str = "") -> Claim:
     interval = mean_interval(values)
-    return Claim(
-        id=id,
+    return interval_claim(
+        id,
+        statement,
+        interval,
         rung=2,
-        type="observation",
-        statement=statement,
-        measured=interval.mean,
-        low=interval.low,
-        high=interval.high,
-        n=interval.n,
-        unit="clusters",
-        seeds=interval.n,
         kind=kind,
         model=" and ".join(NAMES[name] for name in ("mistral", "gemma")) + ", pretrained here",
         published=published,

@@ -46,6 +46,7 @@ from llm_experiments.stress.sides import with_words, words_of
 from llm_experiments.tasks import language_study
 from llm_experiments.tasks.language import Language
 from llm_experiments.tasks.language_study import load_base, make_base
+from simulations.interval_claims import interval_claim
 from simulations.results import Claim, Row
 from simulations.statistics import crossed_interval, sign_flip_test
 
@@ -189,17 +190,11 @@ def _claim(
     id: str, statement: str, values: Sequence[float], rows: Sequence[Row], op: Any = "none", value: Any = None
 ) -> Claim:
     interval = crossed_interval(values, [row["forms"] for row in rows], [row["seed"] for row in rows])
-    return Claim(
-        id=f"repair/{id}",
+    return interval_claim(
+        f"repair/{id}",
+        statement,
+        interval,
         rung=1,
-        type="observation" if op == "none" else "registered",
-        statement=statement,
-        measured=interval.mean,
-        low=interval.low,
-        high=interval.high,
-        n=interval.n,
-        unit="clusters",
-        seeds=interval.n,
         op=op,
         value=value,
         kind=rows[0]["kind"],
