@@ -9,6 +9,7 @@ accuracy is below the threshold given; 130 interrupted.
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -29,6 +30,9 @@ from rewardgap_arguments import POSITIONAL, parse
 from simulations.results import UserError, read_json
 
 ABOUT = "Why implicit reward models (DPO) read tokens where explicit ones read meaning."
+WORKERS = (
+    "For a scheduler, any number of these at once; each takes what is free (llm_experiments/configs/slurm_array.sh):"
+)
 ALIASES = {"model_name_or_path": "model", "dataset_name": "pairs", "output_dir": "output"}  # as TRL calls them
 
 
@@ -147,7 +151,7 @@ class Simulate(Command):
 class Study(Command):
     """A table or figure of a paper as a grid of runs, each claim beside its published number; without a name, the list.
 
-    A killed study goes on where it stopped.
+    A killed study goes on where it stopped; several processes with the same command share it out.
     """
 
     name: str = field(default="", metadata=POSITIONAL)
@@ -157,7 +161,7 @@ class Study(Command):
     scale: Literal["small", "paper"] = "small"
     """small: models made here, on two cores; paper: the published models and settings, on GPUs, with hub access"""
     plan: bool = False
-    """Print what would run, and what it costs at the paper's scale, and stop"""
+    """Print what would run, what it costs at the paper's scale and the command for a scheduler, and stop"""
     quick: bool = False
     """Small scale: everything smaller still, in about a minute; shows that it runs, and decides nothing"""
     jobs: int = 0
@@ -176,11 +180,13 @@ class Study(Command):
             return Answer(_columns(known), {"studies": known})
         if self.name not in {**STUDIES, **RECIPES}:
             raise UserError(f"there is no study {self.name!r}; one of {', '.join({**STUDIES, **RECIPES})}")
+        suffix = "-paper" if self.scale == "paper" else "-quick" if self.quick else ""
+        folder = self.output or Path("runs/study") / (self.name + suffix)
+        command = self._worker(folder)
         if self.scale == "paper":
             rows = [recipe.to_row() for recipe in recipes_of(self.name)]
             if self.plan:
-                return Answer(recipes_table(rows), {"recipes": rows})
-            folder = self.output or Path("runs/study") / f"{self.name}-paper"
+                return Answer(f"{recipes_table(rows)}\n\n{WORKERS}\n{command}", {"recipes": rows, "command": command})
             metrics = run_recipes(self.name, folder, self.data)
             tables = [f"{name}\n{metrics_table(found)}" for name, found in metrics.items()]
             return Answer("\n\n".join(tables), {"metrics": metrics, "output": str(folder)})
@@ -188,11 +194,17 @@ class Study(Command):
             plan = plan_study(self.name, self.data, quick=self.quick)
             names = [*(f"models/{name}" for name in plan.bases), *plan.cells]
             head = f"{len(plan.bases)} language models, {len(plan.cells)} cells"
-            return Answer("\n".join([head, *names]), {"cells": names})
-        folder = self.output or Path("runs/study") / (self.name + ("-quick" if self.quick else ""))
+            return Answer("\n".join([head, *names, "", WORKERS, command]), {"cells": names, "command": command})
         summary = run_study(self.name, folder, self.data, quick=self.quick, workers=self.jobs or None)
         lines = [claims_table(summary["claims"]), *summary["notes"], f"rows: {folder}"]
         return Answer("\n".join(lines), {**summary, "output": str(folder)})
+
+    def _worker(self, folder: Path) -> str:
+        """The same command, for a scheduler: any number of workers share the cells out among themselves."""
+        flags = ["--scale", self.scale, "--data", str(self.data), "--output", str(folder)]
+        return shlex.join(
+            ["rewardgap", "study", self.name, *flags, *(["--quick"] if self.quick else []), "--jobs", "1"]
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

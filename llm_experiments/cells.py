@@ -1,10 +1,12 @@
 """A grid of runs as independent folders: finished ones are skipped, the others shared out among processes.
 
 Every cell is computed by one process with one thread, so its numbers do not depend on how many work at a time, on the
-order, or on whether an earlier attempt was killed.
+order, or on whether an earlier attempt was killed. The same command may run several times at once, on one machine or
+on several that share the folder: each process takes cells that are free (`locks.py`), and waits for those of others.
 """
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +19,7 @@ from typing import Any
 
 import torch
 
+from llm_experiments.locks import POLL, locked
 from simulations.descent import one_thread
 from simulations.progress import progress_bar
 from simulations.results import Row, UserError, finish_run, open_run, read_json, read_rows
@@ -48,6 +51,8 @@ def run_cells(
 ) -> None:
     """Compute every cell, folder -> config, that is not finished yet. `tick` hears of each one when it is done.
 
+    Cells that another process computes now are waited for; should it die, they are computed here.
+
     Args:
         workers: processes; as many as there are cores by default, and 1 computes here, without starting any.
 
@@ -56,27 +61,49 @@ def run_cells(
     """
     waiting = {}
     for folder, config in cells.items():
-        if open_run(folder, config):
+        if (folder / "config.json").exists() and open_run(folder, config):
             tick(folder)
         else:
             waiting[folder] = config
-    workers = min(workers or cores(), len(waiting))
+    workers, said = min(workers or cores(), len(waiting)), False
+    while True:
+        done = _compute_free(work, waiting, workers, tick)
+        waiting = {folder: config for folder, config in waiting.items() if folder not in done}
+        if not waiting:
+            return
+        if not said:
+            print(f"{len(waiting)} cells are being computed by other processes; waiting for them", file=sys.stderr)
+            said = True
+        if not done:
+            time.sleep(POLL)
+
+
+def _compute_free(
+    work: Work, cells: Mapping[Path, Mapping[str, Any]], workers: int, tick: Callable[[Path], object]
+) -> set[Path]:
+    """One round: the cells that are done after it; the others are being computed by other processes."""
+    done = set()
+
+    def hear(folder: Path, finished: bool) -> None:
+        if finished:
+            done.add(folder)
+            tick(folder)
+
     if workers <= 1:
         with one_thread():
-            for folder, config in waiting.items():
-                _compute(work, folder, config)
-                tick(folder)
-        return
+            for folder, config in cells.items():
+                hear(folder, _compute(work, folder, config))
+        return done
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
     try:
-        futures = {pool.submit(_compute, work, folder, config): folder for folder, config in waiting.items()}
+        futures = {pool.submit(_compute, work, folder, config): folder for folder, config in cells.items()}
         for future in as_completed(futures):
-            future.result()
-            tick(futures[future])
+            hear(futures[future], future.result())
     except BrokenProcessPool:
         raise UserError("a worker process was killed (out of memory?); run the command again to continue") from None
     finally:
         pool.shutdown(cancel_futures=True)
+    return done
 
 
 def compute_plan(
@@ -111,10 +138,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _compute(work: Work, folder: Path, config: Mapping[str, Any]) -> None:
-    start = time.perf_counter()
-    work(folder, config)
-    finish_run(folder, seconds=round(time.perf_counter() - start, 3))
+def _compute(work: Work, folder: Path, config: Mapping[str, Any]) -> bool:
+    """Is the cell done? False where another process is at it."""
+    with locked(folder) as mine:
+        if mine and not open_run(folder, config):
+            start = time.perf_counter()
+            work(folder, config)
+            finish_run(folder, seconds=round(time.perf_counter() - start, 3))
+        return mine
 
 
 def _start_worker() -> None:

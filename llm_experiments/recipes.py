@@ -9,10 +9,13 @@ model. Not as published: runs are seeded, the last step of an epoch has its full
 token.
 """
 
+import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from llm_experiments.locks import POLL, locked
 from llm_experiments.pairs import Pair
 from llm_experiments.settings import TrainRequest
 from simulations.results import Row, UserError, write_rows
@@ -172,13 +175,28 @@ RECIPES: dict[str, list[Recipe]] = {
 def run_recipes(study: str, folder: Path, data: Path) -> Row:
     """Every recipe of a study, each in a folder of its own that a rerun continues; metrics by recipe and test file.
 
+    The same command several times at once shares the recipes out. Processes that torchrun or accelerate launch started
+    compute each recipe together instead; there, one command at a time.
+
     Raises:
         UserError: as `paper_pairs`, or of a training run.
     """
+    from llm_experiments.distributed import launched
     from llm_experiments.training import run_training
 
     pairs, tests = paper_pairs(study, data, folder)
-    return {recipe.name: run_training(recipe.request(pairs, tests, folder)) for recipe in recipes_of(study)}
+    recipes, found = recipes_of(study), {}
+    while True:
+        before = len(found)
+        for recipe in recipes:
+            if recipe.name not in found:
+                with nullcontext(True) if launched() > 1 else locked(folder / recipe.name) as mine:
+                    if mine:
+                        found[recipe.name] = run_training(recipe.request(pairs, tests, folder))
+        if len(found) == len(recipes):
+            return {recipe.name: found[recipe.name] for recipe in recipes}
+        if len(found) == before:
+            time.sleep(POLL)
 
 
 def recipes_of(study: str) -> list[Recipe]:

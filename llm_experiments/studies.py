@@ -9,15 +9,18 @@ A study is a module of `llm_experiments.tasks` with four functions:
     compute_cell(folder, config, data=...)   one cell, down to its rows.jsonl
     claims(folder, plan)                     claims and notes, from what the cells have stored
 
-A cell that is finished is not computed again, so a study that was killed goes on where it stopped.
+A cell that is finished is not computed again, so a study that was killed goes on where it stopped. The same command
+any number of times at once shares the cells out (`cells.py`); the claims are written once, by whoever is done first.
 """
 
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from llm_experiments.cells import Plan, compute_plan
+from llm_experiments.locks import locked
 from simulations.results import (
     Claim,
     Row,
@@ -99,12 +102,20 @@ def compute_study(
         data: the folder that the study `needs`.
         workers: processes; as many as there are cores unless given.
     """
+    plan, seconds = _compute(name, folder, data, quick=quick, workers=workers, progress=progress)
+    return *_claims(name, folder, plan), seconds
+
+
+def _compute(name: str, folder: Path, data: Path | None, *, quick: bool, **options: Any) -> tuple[Plan, float]:
     module = import_module(STUDIES[name].module)
     plan = module.plan(data, quick=quick)
     works = (partial(work, data=data) for work in (module.make_base, module.compute_cell))
-    seconds = compute_plan(name, folder, plan, *works, workers=workers, progress=progress)
+    return plan, compute_plan(name, folder, plan, *works, **options)
+
+
+def _claims(name: str, folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
     write_rows(folder / "rows.jsonl", plan.gather(folder))
-    return *module.claims(folder, plan), seconds
+    return import_module(STUDIES[name].module).claims(folder, plan)
 
 
 def plan_study(name: str, data: Path, *, quick: bool = False) -> Plan:
@@ -137,16 +148,19 @@ def run_study(name: str, folder: Path, data: Path, *, quick: bool = False, worke
         UserError: its data are not there, or `folder` holds another run.
     """
     needed = _needed(name, data)
-    open_run(folder, {"command": "study", "name": name, "quick": quick})
-    claims, notes, seconds = compute_study(name, folder, needed, quick=quick, workers=workers)
-    summary = {
-        "study": name,
-        "source": STUDIES[name].source,
-        "claims": [claim.to_row() for claim in claims],
-        "notes": notes,
-        "seconds": seconds,
-        "provenance": provenance(quick=quick),
-    }
-    write_json(folder / "summary.json", summary)
-    finish_run(folder)
+    finished = open_run(folder, {"command": "study", "name": name, "quick": quick})
+    plan, seconds = _compute(name, folder, needed, quick=quick, workers=workers)
+    with locked(folder, wait=True):
+        if finished or not (folder / "done.json").exists():  # else another process has just read them off
+            claims, notes = _claims(name, folder, plan)
+            summary = {
+                "study": name,
+                "source": STUDIES[name].source,
+                "claims": [claim.to_row() for claim in claims],
+                "notes": notes,
+                "seconds": seconds,
+                "provenance": provenance(quick=quick),
+            }
+            write_json(folder / "summary.json", summary)
+            finish_run(folder)
     return read_json(folder / "summary.json")

@@ -24,6 +24,8 @@ from typing import Any, Literal
 Row = dict[str, Any]
 ClaimType = Literal["theorem", "registered", "observation"]
 
+LOCK = ".lock"  # in the folder of a run that several processes share out among themselves; means nothing, and stays
+
 _another_writes = False
 _TEMPORARY = re.compile(r"\..+\.\d+\.[0-9a-f]{8}\.tmp")  # what `replacing` leaves where a process is killed
 
@@ -218,6 +220,10 @@ def open_run(folder: Path, config: Mapping[str, Any], *, name: str = "config.jso
     """
     config = _plain(config)
     path = folder / name
+    # listed first: where another process opens the same run now, its config is the first thing that it writes
+    others = folder.exists() and any(
+        item.name != LOCK and not _TEMPORARY.fullmatch(item.name) for item in folder.iterdir()
+    )
     if path.exists():
         found = read_json(path)
         if not isinstance(found, dict):
@@ -229,7 +235,7 @@ def open_run(folder: Path, config: Mapping[str, Any], *, name: str = "config.jso
                 "choose another --output, or delete the folder"
             )
         return (folder / "done.json").exists()
-    if folder.exists() and any(not _TEMPORARY.fullmatch(item.name) for item in folder.iterdir()):
+    if others:
         raise UserError(f"{folder} is not empty and holds no run of ours; choose another --output")
     write_json(path, config)
     return False

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import lm
 import pytest
 
 import rewardgap
-from llm_experiments.recipes import RECIPES, Recipe, paper_pairs
+from llm_experiments.locks import locked
+from llm_experiments.recipes import RECIPES, Recipe, paper_pairs, run_recipes
 from llm_experiments.training import run_training
 from simulations.results import read_json, read_rows
 
@@ -99,12 +101,32 @@ def test_pairs_of_the_recipes_hold_no_tested_prompt_in_training(toy_data, tmp_pa
     assert {row["subset"] for row in read_rows(tested)} >= {"published", "prefix_swap", "prefix_free"}
 
 
+def test_recipes_that_another_process_trains_are_left_to_it(monkeypatch, tmp_path):
+    first, *others = (recipe.name for recipe in RECIPES["ultrafeedback"])
+    other_process = ExitStack()
+    other_process.enter_context(locked(tmp_path / first))
+    trained = []
+
+    def train(request):
+        trained.append(request.output.name)
+        if request.output.name == others[-1]:
+            other_process.close()
+        return {"test": {"n": 3}}
+
+    monkeypatch.setattr("llm_experiments.training.run_training", train)
+    monkeypatch.setattr("llm_experiments.recipes.paper_pairs", lambda *_: (tmp_path, []))
+    assert list(run_recipes("ultrafeedback", tmp_path, tmp_path)) == [first, *others]
+    assert trained == [*others, first]
+
+
 def test_plans_print_what_would_run(toy_data, capsys):
     assert rewardgap.main(["study", "persona", "--plan", "--data", str(toy_data)]) == 0
-    head, *names = capsys.readouterr().out.splitlines()
+    cells, worker = capsys.readouterr().out.split("\n\n")
+    head, *names = cells.splitlines()
     bases = sum(name.startswith("models/") for name in names)
     assert "mistral-terminator/0" in names
     assert head == f"{bases} language models, {len(names) - bases} cells"
+    assert worker.splitlines()[1].startswith("rewardgap study persona --scale small --data ")
     assert rewardgap.main(["study", "ultrafeedback", "--scale", "paper", "--plan"]) == 0
     out = capsys.readouterr().out
     assert "Llama-3.1-8B-Instruct-implicit" in out
