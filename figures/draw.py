@@ -18,6 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
 from figures.marks import (
+    FLOOR,
     accuracy_axis,
     kind_handles,
     kinds_in,
@@ -39,7 +40,6 @@ CONTROLS = {
 }
 SMALL_STEP = 1e-2  # up to here the error's order in the step is fitted
 EXACT = 1e-12  # the theorems' tolerance, in nats of reward
-FLOOR = 1e-17  # zeros are drawn here, below float64's resolution at one
 
 
 @styled

@@ -3,30 +3,13 @@
 Captions say where to look and what the marks are, never what the result was: the numbers come from the rows.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from figures import draw, dynamics, shifts, simulations, trajectories
+from figures import cycles, draw, dynamics, real_pairs, shifts, simulations, study_arms, trajectories, win_rates
 from figures.ladder import ladder
-from figures.style import Width, save
-from simulations.results import Row, read_rows
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of the story. `sources` are relative to the results folder and go to `draw` in order, one table each;
-    `command` makes their rows."""
-
-    name: str
-    title: str
-    sources: tuple[str, ...]
-    command: str
-    draw: Callable[..., Figure]
-    caption: str
-
+from figures.picture import Picture
 
 STORY = (
     Picture(
@@ -205,33 +188,78 @@ SIMULATIONS = (
 )
 
 
-def load(picture: Picture, folder: Path) -> list[list[Row]]:
-    """The picture's tables below `folder`, one per source; an empty one where that part was not run."""
-    paths = [folder / source for source in picture.sources]
-    return [read_rows(path) if path.exists() else [] for path in paths]
+def _study(name: str, title: str, draw: Callable[..., Figure], caption: str, *files: str) -> Picture:
+    """A study's picture: its rows are where they are kept, below study/NAME."""
+    sources = tuple(f"study/{name}/{file}" for file in files or ("rows.jsonl",))
+    return Picture(name, title, sources, f"rewardgap study {name}", draw, caption)
 
 
-def facts(picture: Picture, tables: Sequence[Sequence[Row]]) -> list[tuple[str, str]]:
-    """For each source of a figure how much stands in it, counted from its rows."""
-    return [(source, _extent(rows)) for source, rows in zip(picture.sources, tables, strict=True)]
+STUDIES = (
+    _study(
+        "hamiltonian",
+        "Hamiltonian cycles: verifying without generating",
+        cycles.cycles,
+        "Small language models on graphs of ten vertices. a, b: held-out graphs, the planted cycle against three kinds "
+        "of negatives, for models trained on random orders (as published; the diamond is the published accuracy of a "
+        "larger model) and on near-cycles; large marks are means with 95 % t intervals over training seeds (dots). c: "
+        "samples at temperature 1 that are orders of all vertices, and that are cycles, with 95 % Wilson intervals; an "
+        "arrow is the upper limit where there was none, the black stroke the exact probability with all cycles of a "
+        "graph enumerated, the dashed line an order drawn at random. Where fewer than half of the samples are orders "
+        "the model cannot write the format, and its zero says nothing about cycles. d: margins on random negatives in "
+        "units of beta; Theorem 1 bounds what is generated only for margins below the third line, and by its converse "
+        "no margin over all responses exceeds the fourth. Filled marks: the models of a, hollow ones those of b.",
+        "rows.jsonl",
+        "generation.jsonl",
+    ),
+    _study(
+        "ultrafeedback",
+        "UltraFeedback: in distribution, rewritten by GPT-4.1, in other domains",
+        real_pairs.ultrafeedback,
+        "Small language models trained on 600 real pairs, the paper's own test files. First panel: accuracy, beside "
+        "rules that read no prompt (grey) and the published means of six larger models (diamonds). Then the same on "
+        "pairs whose responses differ in length by less than a tenth, and with what a line through the length "
+        "difference explains taken out of the margins. Last: in distribution, by quarter of token overlap with the "
+        "training responses, the paper's explanation of the gap there. Large marks are means with 95 % t intervals "
+        "over clusters (a language model and a training seed; dots); categories are means over the sets below them.",
+    ),
+    _study(
+        "rewardmath",
+        "RewardMATH: the published split and one that does not leak",
+        real_pairs.rewardmath,
+        "As the figure of UltraFeedback, trained on mathematics. Of the published split's test pairs 99 % have their "
+        "prompt and their chosen response among the training pairs; the second line leaves those prompts out of "
+        "training. RewardBench's mathematics counts as the token-level shift. Published numbers are not known.",
+    ),
+    Picture(
+        "win_rates",
+        "Which kind wins: evaluations by training set and shift",
+        ("study/ultrafeedback/rows.jsonl", "study/rewardmath/rows.jsonl"),
+        "rewardgap study ultrafeedback; rewardgap study rewardmath",
+        win_rates.win_rates,
+        "Every (model, seed, test set) is one evaluation, won by the kind whose accuracy is ahead by more than 0.01; "
+        "the numbers count evaluations. Those of one model share its training, so they are not independent. The "
+        "published bars are not known.",
+    ),
+    _study(
+        "ablations",
+        "Persona: what about the training carries the result",
+        study_arms.ablations,
+        "Held-out questions; every line changes one thing about the untied Mistral of the first. From left to right "
+        "the training answers, the published paraphrase, and its words behind one prefix for both answers. Large marks "
+        "are means with 95 % t intervals over clusters (prompts and a training seed; dots). A mean of states exists "
+        "for explicit models only, a missing reference for implicit ones. The last two arms: the published code's lost "
+        "last token, beside the same with the terminator, and either kind trained on from the other's backbone.",
+    ),
+    _study(
+        "repair",
+        "Copies of the training pairs in other words",
+        study_arms.repair,
+        "The synonym language, label by the statement. Every training pair also comes in copies whose answer words are "
+        "exchanged for synonyms: words of the training pairs, words that are neither trained on nor tested, or (last "
+        "line, no repair but an upper limit) the tested words themselves; all arms take the same number of steps. "
+        "Large marks are means with 95 % intervals over clusters (dots): the widest of those over clusters, splits of "
+        "the words and language models.",
+    ),
+)
 
-
-def _extent(rows: Sequence[Row]) -> str:
-    if not rows:
-        return "not run"
-    parts = [_count(len(rows), "row")]
-    for name in ("cluster", "seed"):
-        values = {str(row[name]) for row in rows if row.get(name) is not None}
-        if values:
-            parts.append(_count(len(values), name))
-    return ", ".join(parts)
-
-
-def _count(n: int, word: str) -> str:
-    return f"{n:,} {word}" + ("" if n == 1 else "s")
-
-
-def render(picture: Picture, tables: Sequence[Sequence[Row]], folder: Path) -> dict[Width, list[Path]]:
-    """Write the picture as PNG and PDF at both print widths: `NAME.*` (double column) and `NAME_single.*`."""
-    stems: dict[Width, str] = {"double": picture.name, "single": f"{picture.name}_single"}
-    return {width: save(picture.draw(*tables, width=width), folder / stem) for width, stem in stems.items()}
+PICTURES = (*STORY, *STUDIES, *SIMULATIONS, *MODELS)

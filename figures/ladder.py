@@ -7,7 +7,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from figures.marks import Estimate, accuracy_axis, kind_handles, kinds_in, legend_above, not_run, over_clusters, where
+from figures.marks import (
+    Estimate,
+    accuracy_axis,
+    kind_handles,
+    kinds_in,
+    legend_above,
+    not_run,
+    over_clusters,
+    over_crossed,
+    where,
+)
 from figures.shifts import by_answers, over_seeds, registered_rows
 from figures.style import COLOUR, MARKER, REFERENCE, Width, new_figure, styled
 from simulations.results import Row
@@ -42,7 +52,7 @@ def ladder(
             axes,
             title,
             {SEEN: where(rows, split="seen_forms"), UNSEEN: where(rows, split="unseen_forms")},
-            over_clusters,
+            over_crossed,
         )
     plain = where(persona, architecture="mistral", label="constant", pretraining="all_words", terminator=False)
     asked = where(by_answers(plain), prompts="test")

@@ -15,8 +15,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from figures.style import COLOUR, FAINT, INK, MARKER, MUTED
 from simulations.results import Row
-from simulations.statistics import cluster_means, mean_interval
+from simulations.statistics import cluster_means, crossed_interval, mean_interval
 from theory.rewards import KINDS
+
+FLOOR = 1e-17  # zeros on a logarithmic axis are drawn here, below float64's resolution at one
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,19 @@ def over_clusters(rows: Sequence[Row], value: str = "accuracy", cluster: str = "
         return Estimate(means[0], means[0], means[0], means)
     interval = mean_interval(np.array(means))
     return Estimate(interval.mean, interval.low, interval.high, means)
+
+
+def over_crossed(rows: Sequence[Row], value: str = "accuracy") -> Estimate | None:
+    """As `over_clusters` for clusters that share a split of the words (`forms`) or a language model (`seed`): the
+    interval is the widest of those over clusters, over splits and over models, as in the claims."""
+    plain = over_clusters(rows, value)
+    if plain is None or len(plain.dots) == 1:
+        return plain
+    owners = {row.get("cluster"): row for row in reversed(rows) if row.get(value) is not None}
+    order = dict.fromkeys(row.get("cluster") for row in rows if row.get(value) is not None)
+    factors = ([owners[cluster][name] for cluster in order] for name in ("forms", "seed"))
+    interval = crossed_interval(plain.dots, *factors)
+    return Estimate(interval.mean, interval.low, interval.high, plain.dots)
 
 
 def not_run(axes: Axes, what: str = "not run") -> None:
@@ -102,6 +117,8 @@ def over_steps(
     value: str,
     colour: str,
     *,
+    x: str = "step",
+    middle: Callable[..., Any] = np.mean,
     seeds: bool = True,
     floor: float | None = None,
     **line: Any,
@@ -109,13 +126,15 @@ def over_steps(
     """The mean over seeds at every step, with the seeds as thin lines behind it.
 
     Args:
+        x: the field that takes the place of the step.
+        middle: of a step's values; the median is dragged by no single seed on a logarithmic axis.
         floor: values below it are drawn at it (a logarithmic axis has no zero).
     """
     table: dict[Any, dict[float, float]] = {}
     for row in rows:
         if row.get(value) is not None:
             number = float(row[value]) if floor is None else max(float(row[value]), floor)
-            table.setdefault(row.get("seed"), {})[float(row["step"])] = number
+            table.setdefault(row.get("seed"), {})[float(row[x])] = number
     if not table:
         return
     if seeds and len(table) > 1:
@@ -123,13 +142,36 @@ def over_steps(
             steps = sorted(curve)
             axes.plot(steps, [curve[s] for s in steps], color=colour, lw=0.5, alpha=0.3)
     steps = sorted({step for curve in table.values() for step in curve})
-    means = [float(np.mean([curve[s] for curve in table.values() if s in curve])) for s in steps]
-    axes.plot(steps, means, color=colour, **line)
+    middles = [float(middle([curve[s] for curve in table.values() if s in curve])) for s in steps]
+    axes.plot(steps, middles, color=colour, **line)
+
+
+def over_values(axes: Axes, rows: Sequence[Row], x: str, places: Sequence[float], *, line: bool = True) -> None:
+    """Accuracy against `x`, whose sorted values stand at `places`, the kinds side by side."""
+    values = sorted({row[x] for row in rows})
+    gap = 0.035 * (max(places) - min(places)) if len(places) > 1 else 0.1
+    for kind, side in zip(kinds_in(rows), (-1, 1, 0), strict=False):
+        found = [(place, over_clusters(where(rows, kind=kind, **{x: value}), cluster="seed"))
+                 for place, value in zip(places, values, strict=True)]  # fmt: skip
+        known = [(place + side * gap / 2, estimate) for place, estimate in found if estimate is not None]
+        for place, estimate in known:
+            axes.plot([place + side * gap / 2] * len(estimate.dots), estimate.dots, ls="", marker="o", ms=1.6, mew=0,
+                      color=COLOUR[kind], alpha=0.35, zorder=2)  # fmt: skip
+            _bar(axes, place, estimate, kind)
+        axes.plot([place for place, _ in known], [e.mean for _, e in known], color=COLOUR[kind], lw=1.0,
+                  ls="-" if line else "", marker=MARKER[kind], ms=3.8, mew=0.5, mec="white", zorder=4)  # fmt: skip
+    axes.axhline(0.5, color=MUTED, lw=0.7, ls=(0, (2, 2)), zorder=0)
+    accuracy_axis(axes.yaxis, axes.set_ylim)
+
+
+def _bar(axes: Axes, x: float, estimate: Estimate, kind: str) -> None:
+    low, high = max(estimate.low, 0.0), min(estimate.high, 1.0)
+    axes.plot([x, x], [low, high], color=COLOUR[kind], lw=1.3, solid_capstyle="butt", zorder=3)
 
 
 @dataclass(frozen=True)
 class ForestRow:
-    """One line of a forest plot: a label and, per kind, an estimate; None draws 'not run'.
+    """One line of a forest plot: a label and, per kind, an estimate; with none of them it says `missing`.
 
     `ticks` are per-kind values of a comparison (training pairs), `grey` a baseline, `stars` per-kind published values.
     """
@@ -139,6 +181,7 @@ class ForestRow:
     ticks: dict[str, float] | None = None
     grey: float | None = None
     stars: dict[str, float] | None = None
+    missing: str = "not run"
 
 
 def forest(axes: Axes, rows: Sequence[ForestRow], kinds: Sequence[str], *, labels: bool = True) -> None:
@@ -153,7 +196,7 @@ def forest(axes: Axes, rows: Sequence[ForestRow], kinds: Sequence[str], *, label
                 [row.grey] * 2, [place - 0.42, place + 0.42], color=FAINT, lw=2.2, solid_capstyle="butt", zorder=1
             )
         if not any(estimate is not None for estimate in row.marks.values()):
-            axes.text(0.5, place, "not run", ha="center", va="center", color=MUTED, style="italic", fontsize=6.5)
+            axes.text(0.5, place, row.missing, ha="center", va="center", color=MUTED, style="italic", fontsize=6.5)
         for kind, estimate in row.marks.items():
             if estimate is None or kind not in offsets:
                 continue

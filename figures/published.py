@@ -1,27 +1,32 @@
 """Every item of Razin et al. (2025) that could be established, beside what is produced here: the index's first table.
 
-An item names the claims that answer it, by the beginning of their ids, in the summaries of stored results, or says why
-there is none. Published values are quoted from the claims; none is typed in here a second time.
+An item names the claims that answer it, by the beginning of their ids, in the summaries of stored results, or counts
+rows, or says why there is nothing. Published values are quoted from the claims; none is typed in here a second time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from figures.persona_table import persona_table
 from figures.table import measured, units
-from simulations.results import Row, read_json
+from figures.win_rates import win_table
+from simulations.results import Row, read_json, read_rows
 
 
 @dataclass(frozen=True)
 class Item:
-    """A figure, table or equation of the paper. `claims`: beginnings of ids whose first lines stand for it."""
+    """A figure, table or equation of the paper. `claims`: beginnings of ids that stand for it; `table` makes lines
+    that come before them from the rows of `source`."""
 
     name: str
     content: str
     command: str
     claims: tuple[str, ...] = ()
     remark: str = ""
+    source: str = ""
+    table: Callable[[Sequence[Row]], list[dict[str, str]]] | None = None
 
 
 ITEMS = (
@@ -56,13 +61,16 @@ ITEMS = (
         "verification accuracy and generation success",
         "rewardgap study hamiltonian",
         ("hamiltonian/published/verify/random", "hamiltonian/published/generate"),
+        "figure hamiltonian: harder negatives, limits, chance and the bound",
     ),
     Item(
         "Section 5.1: Persona table",
         "accuracy on original and paraphrased answers, terminator in the response",
         "rewardgap study persona",
-        ("rung2/mistral-terminator/published", "rung2/mistral/published", "rung2/gemma/published"),
-        "the second and third lines leave the terminator out",
+        ("rung2/mistral/published", "rung2/gemma/published"),
+        "the last four lines leave the terminator out; figure persona_controls",
+        "rung2/rows.jsonl",
+        persona_table,
     ),
     Item(
         "Footnote 3",
@@ -85,6 +93,7 @@ ITEMS = (
             for category in ("in-distribution", "token-level shift", "domain shift")
             for measure in ("accuracy", "normalised_margin", "gap")
         ),
+        "figure ultrafeedback: every set, length controls and baselines",
     ),
     Item(
         "Figure 5: RewardMATH",
@@ -95,20 +104,22 @@ ITEMS = (
             for arm in ("published-split", "leak-free")
             for measure in ("accuracy", "gap")
         ),
-        "the leak-free split stands beside the published one",
+        "the leak-free split stands beside the published one; figure rewardmath",
     ),
     Item(
         "Ablations",
         "mean of the response's states, no reference model",
         "rewardgap study ablations",
         ("ablations/mean-pooling/published", "ablations/no-reference/published"),
-        "and five that were not published",
+        "and five that were not published; figure ablations",
     ),
     Item(
         "Win-rate bars",
         "share of (model, seed, set) evaluations won by each kind",
         "rewardgap study ultrafeedback",
-        remark="in the notes of the study's summary; the published bars are not known",
+        remark="figure win_rates; the published bars are not known",
+        source="study/ultrafeedback/rows.jsonl",
+        table=win_table,
     ),
     Item(
         "The papers' own models (1B to 8B)",
@@ -117,7 +128,6 @@ ITEMS = (
         remark="not measured: needs GPUs and hub access; the recipes train one step in the tests",
     ),
 )
-MOST = 6  # lines per item
 
 
 def stored_claims(folder: Path) -> dict[str, Row]:
@@ -132,17 +142,15 @@ def stored_claims(folder: Path) -> dict[str, Row]:
 def published_rows(folder: Path) -> list[dict[str, Any]]:
     """The index's table: per item its lines (statement, ours with interval and n, published), or why there is none."""
     claims = stored_claims(folder)
-    return [
-        {
-            "name": item.name,
-            "content": item.content,
-            "command": item.command,
-            "remark": item.remark,
-            "lines": _lines(item, claims),
-            "missing": bool(item.claims) and not _lines(item, claims),
-        }
-        for item in ITEMS
-    ]
+    rows = []
+    for item in ITEMS:
+        source = folder / item.source
+        counted = item.table(read_rows(source)) if item.table and source.exists() else []
+        lines = [*counted, *_lines(item, claims)]
+        missing = bool(item.claims or item.table) and not lines
+        about = {"name": item.name, "content": item.content, "command": item.command, "remark": item.remark}
+        rows.append(about | {"lines": lines, "missing": missing})
+    return rows
 
 
 def _lines(item: Item, claims: Mapping[str, Row]) -> list[dict[str, str]]:
@@ -154,7 +162,7 @@ def _lines(item: Item, claims: Mapping[str, Row]) -> list[dict[str, str]]:
             "n": units(claim),
             "published": claim.get("published", ""),
         }
-        for claim in list({claim["id"]: claim for claim in mine}.values())[:MOST]
+        for claim in list({claim["id"]: claim for claim in mine}.values())
     ]
 
 

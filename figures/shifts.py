@@ -20,6 +20,7 @@ from figures.marks import (
     legend_above,
     not_run,
     over_clusters,
+    over_crossed,
     where,
 )
 from figures.style import FAINT, INK, MUTED, Width, new_figure, styled
@@ -161,7 +162,7 @@ def _shift_row(
     grey = over_clusters(here, "bag_of_tokens")
     return ForestRow(
         label=_cell_label(cell, base, narrow=narrow),
-        marks={kind: over_clusters(where(here, kind=kind)) for kind in kinds},
+        marks={kind: over_crossed(where(here, kind=kind)) for kind in kinds},
         ticks={kind: estimate.mean for kind, estimate in train.items() if estimate},
         grey=grey.mean if grey else None,
     )

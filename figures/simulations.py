@@ -11,18 +11,17 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from figures.marks import (
-    Estimate,
     ForestRow,
-    accuracy_axis,
     forest,
     kind_handles,
     kinds_in,
     legend_above,
     not_run,
     over_clusters,
+    over_values,
     where,
 )
-from figures.style import COLOUR, INK, MARKER, MUTED, Width, new_figure, styled
+from figures.style import INK, Width, new_figure, styled
 from simulations.results import Row
 
 FAMILIES = {
@@ -52,29 +51,6 @@ def letter(place: int) -> str:
     return "abcdefgh"[place]
 
 
-def _means(axes: Axes, rows: Sequence[Row], x: str, places: Sequence[float], *, line: bool = True) -> None:
-    """Accuracy against `x`, whose sorted values stand at `places`, the kinds side by side."""
-    values = sorted({row[x] for row in rows})
-    gap = 0.035 * (max(places) - min(places)) if len(places) > 1 else 0.1
-    for kind, side in zip(kinds_in(rows), (-1, 1, 0), strict=False):
-        found = [(place, over_clusters(where(rows, kind=kind, **{x: value}), cluster="seed"))
-                 for place, value in zip(places, values, strict=True)]  # fmt: skip
-        known = [(place + side * gap / 2, estimate) for place, estimate in found if estimate is not None]
-        for place, estimate in known:
-            axes.plot([place + side * gap / 2] * len(estimate.dots), estimate.dots, ls="", marker="o", ms=1.6, mew=0,
-                      color=COLOUR[kind], alpha=0.35, zorder=2)  # fmt: skip
-            _bar(axes, place, estimate, kind)
-        axes.plot([place for place, _ in known], [e.mean for _, e in known], color=COLOUR[kind], lw=1.0,
-                  ls="-" if line else "", marker=MARKER[kind], ms=3.8, mew=0.5, mec="white", zorder=4)  # fmt: skip
-    axes.axhline(0.5, color=MUTED, lw=0.7, ls=(0, (2, 2)), zorder=0)
-    accuracy_axis(axes.yaxis, axes.set_ylim)
-
-
-def _bar(axes: Axes, x: float, estimate: Estimate, kind: str) -> None:
-    low, high = max(estimate.low, 0.0), min(estimate.high, 1.0)
-    axes.plot([x, x], [low, high], color=COLOUR[kind], lw=1.3, solid_capstyle="butt", zorder=3)
-
-
 def _grid(
     rows: Sequence[Row], names: Sequence[str], draw: Callable[[Axes, str], None], *, width: Width, columns: int
 ) -> Figure:
@@ -102,7 +78,7 @@ def partly_seen(rows: Sequence[Row], *, width: Width = "double") -> Figure:
         if not found:
             not_run(axes)
             return
-        _means(axes, found, "share", sorted({row["share"] for row in found}))
+        over_values(axes, found, "share", sorted({row["share"] for row in found}))
         axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
         axes.set_xlabel("share of words seen")
 
@@ -203,7 +179,7 @@ def representations(rows: Sequence[Row], *, width: Width = "double") -> Figure:
             not_run(axes)
             return
         similarities = sorted({row["similarity"] for row in found})
-        _means(axes, found, "similarity", range(len(similarities)))
+        over_values(axes, found, "similarity", range(len(similarities)))
         axes.set_xticks(range(len(similarities)), [f"{similarity:g}" for similarity in similarities])
         axes.set_xlabel("cosine of synonyms' rows")
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from figures.gallery import STORY, facts, load, render
+from figures.gallery import STORY
 from figures.marks import over_clusters, where
 from figures.page import embedded, page
+from figures.picture import facts, load, render
 from figures.table import (
     MARK,
     MEANING,

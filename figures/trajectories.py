@@ -11,21 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from figures.marks import (
-    accuracy_axis,
-    kind_handles,
-    kinds_in,
-    legend_above,
-    not_run,
-    over_steps,
-    power_of_ten,
-    step_axis,
-    where,
-)
+from figures import marks
 from figures.style import COLOUR, INK, MARKER, MUTED, REFERENCE, Width, new_figure, styled
 from simulations.results import Row
 
-FLOOR = 1e-17
 FAMILIES = {
     "base": ("base", {"color": COLOUR["explicit"], "ls": "-"}),
     "small_margin": ("small margin", {"color": COLOUR["explicit"], "ls": (0, (4, 1.5))}),
@@ -40,20 +29,6 @@ def _panels(figure: Figure, n: int, width: Width) -> list[Axes]:
     return list(np.ravel(figure.subplots(1, n) if width == "double" else figure.subplots(n, 1)))
 
 
-def _seeds(axes: Axes, rows: Sequence[Row], x: str, y: str, colour: str, **line: object) -> None:
-    """Every seed's curve thin, their median thick."""
-    curves: dict[int, dict[float, float]] = {}
-    for row in rows:
-        if row.get(y) is not None:
-            curves.setdefault(row["seed"], {})[row[x]] = max(row[y], FLOOR)
-    for curve in curves.values():
-        places = sorted(curve)
-        axes.plot(places, [curve[place] for place in places], color=colour, lw=0.5, alpha=0.3)
-    places = sorted({place for curve in curves.values() for place in curve})
-    middle = [float(np.median([curve[place] for curve in curves.values() if place in curve])) for place in places]
-    axes.plot(places, middle, color=colour, **line)
-
-
 def _both_logarithmic(axes: Axes) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -65,48 +40,51 @@ def _both_logarithmic(axes: Axes) -> None:
 def trajectory(rows: Sequence[Row], *, width: Width = "double") -> Figure:
     """Relative error of the margins predicted with coefficients of step 0, agreement of their signs, and the error
     with coefficients of every step against the step size."""
-    kinds = kinds_in(rows) or ["explicit", "implicit"]
+    kinds = marks.kinds_in(rows) or ["explicit", "implicit"]
     figure = new_figure(width, 2.2 if width == "double" else 5.4)
     panels = _panels(figure, 3, width)
-    frozen, tracked = where(rows, mode="frozen"), where(rows, mode="tracked")
+    frozen, tracked = marks.where(rows, mode="frozen"), marks.where(rows, mode="tracked")
     titles = ("frozen: error", "frozen: signs", "tracked: error")
     for place, (axes, title) in enumerate(zip(panels, titles, strict=True)):
         axes.set_title(f"{'abc'[place]}  {title}")
     if not rows:
         for axes in panels:
-            not_run(axes)
+            marks.not_run(axes)
     else:
         _error_axes(panels[0], frozen, "time", kinds)
         panels[0].set_xlabel("time (step size × steps)")
         for kind in kinds:
-            _seeds(panels[1], where(frozen, kind=kind), "time", "sign_agreement", COLOUR[kind],
-                   marker=MARKER[kind], ms=3.5)  # fmt: skip
+            marks.over_steps(panels[1], marks.where(frozen, kind=kind), "sign_agreement", COLOUR[kind],
+                       x="time", middle=np.median, marker=MARKER[kind], ms=3.5)  # fmt: skip
         panels[1].set_xscale("log")
         panels[1].xaxis.set_minor_locator(NullLocator())
-        accuracy_axis(panels[1].yaxis, panels[1].set_ylim)
+        marks.accuracy_axis(panels[1].yaxis, panels[1].set_ylim)
         panels[1].set_ylabel("share of signs right")
         panels[1].set_xlabel("time (step size × steps)")
         _tracked(panels[2], tracked, kinds)
-    legend_above(figure, kind_handles(kinds), columns=2)
+    marks.legend_above(figure, marks.kind_handles(kinds), columns=2)
     return figure
 
 
 def _error_axes(axes: Axes, rows: Sequence[Row], x: str, kinds: Sequence[str]) -> None:
     _both_logarithmic(axes)
     for kind in kinds:
-        _seeds(axes, where(rows, kind=kind), x, "relative_error", COLOUR[kind], marker=MARKER[kind], ms=3.5)
-    axes.set_ylim(FLOOR, 10)
+        marks.over_steps(axes, marks.where(rows, kind=kind), "relative_error", COLOUR[kind],
+                   x=x, middle=np.median, floor=marks.FLOOR, marker=MARKER[kind], ms=3.5)  # fmt: skip
+    axes.set_ylim(marks.FLOOR, 10)
     axes.set_yticks([1e-16, 1e-12, 1e-8, 1e-4, 1])
     axes.set_ylabel("relative error")
 
 
 def _tracked(axes: Axes, rows: Sequence[Row], kinds: Sequence[str]) -> None:
     last = max((row["time"] for row in rows), default=None)
-    found = where(rows, time=last)
+    found = marks.where(rows, time=last)
     _error_axes(axes, found, "step_size", kinds)
     sizes = sorted({row["step_size"] for row in found})
     axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
-    errors = [row["relative_error"] for row in where(found, kind="implicit", step_size=sizes[-1])] if sizes else []
+    errors = (
+        [row["relative_error"] for row in marks.where(found, kind="implicit", step_size=sizes[-1])] if sizes else []
+    )
     if errors:
         above = 8 * float(np.median(errors))
         axes.plot(sizes, above * np.array(sizes) / sizes[-1], color=REFERENCE, lw=0.8, ls="--")
@@ -126,17 +104,18 @@ def convergence(rows: Sequence[Row], *, width: Width = "double") -> Figure:
     ):
         axes.set_title(f"{'ab'[place]}  {label}")
         if not rows:
-            not_run(axes)
+            marks.not_run(axes)
             continue
         _both_logarithmic(axes)
         for family, (_, look) in FAMILIES.items():
-            _seeds(axes, where(rows, family=family), "step", value, str(look["color"]), ls=look["ls"])
+            marks.over_steps(axes, marks.where(rows, family=family), value, str(look["color"]),
+                       middle=np.median, floor=marks.FLOOR, ls=look["ls"])  # fmt: skip
         axes.set_xlabel("gradient step")
         exponents = range(int(np.log10(last) + 1e-9) + 1)
-        axes.set_xticks([10.0**k for k in exponents], [power_of_ten(10.0**k) for k in exponents])
+        axes.set_xticks([10.0**k for k in exponents], [marks.power_of_ten(10.0**k) for k in exponents])
         axes.set_ylabel("radians" if value == "angle" else "norm")
     handles = [Line2D([], [], label=label, **look) for label, look in FAMILIES.values()]
-    legend_above(figure, handles, columns=5 if double else 2)
+    marks.legend_above(figure, handles, columns=5 if double else 2)
     return figure
 
 
@@ -151,19 +130,19 @@ def verify_generate(rows: Sequence[Row], *, width: Width = "double") -> Figure:
     for place, (axes, beta) in enumerate(zip(panels, betas, strict=False)):
         axes.set_title(f"{'abcdefg'[place]}  β = {beta:g}" if rows else "not run")
         if not rows:
-            not_run(axes)
+            marks.not_run(axes)
             continue
-        found = where(rows, beta=beta)
+        found = marks.where(rows, beta=beta)
         for value, look in LOOKS.items():
-            over_steps(axes, found, value, str(look["color"]), ls=look["ls"])
-        step_axis(axes, max(row["step"] for row in found))
-        accuracy_axis(axes.yaxis, axes.set_ylim)
+            marks.over_steps(axes, found, value, str(look["color"]), ls=look["ls"])
+        marks.step_axis(axes, max(row["step"] for row in found))
+        marks.accuracy_axis(axes.yaxis, axes.set_ylim)
         axes.set_xlabel("gradient step")
         axes.set_ylabel("accuracy, probability")
     _excess(panels[-1], rows, betas)
     panels[-1].set_title(f"{'abcdefg'[len(betas)]}  above the bound")
     handles = [Line2D([], [], label=look["label"], color=look["color"], ls=look["ls"]) for look in LOOKS.values()]
-    legend_above(figure, handles, columns=3 if double else 1)
+    marks.legend_above(figure, handles, columns=3 if double else 1)
     return figure
 
 
@@ -176,10 +155,10 @@ LOOKS = {
 def _excess(axes: Axes, rows: Sequence[Row], betas: Sequence[float]) -> None:
     verifying = [row for row in rows if row["least_log_odds"] is not None and row["margin"] > 0]
     if not verifying:
-        not_run(axes)
+        marks.not_run(axes)
         return
     for beta, fill in zip(betas, ("none", COLOUR["implicit"], INK), strict=False):
-        found = where(verifying, beta=beta)
+        found = marks.where(verifying, beta=beta)
         axes.plot(
             [row["margin"] for row in found],
             [row["log_odds"] - row["least_log_odds"] for row in found],

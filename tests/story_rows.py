@@ -126,7 +126,7 @@ def surface_form_rows(clusters: int = 6, seeds: int = 2) -> list[Row]:
                                     "terminator": terminator,
                                     "n_train": n_train,
                                     "cluster": cluster,
-                                    "forms": [],
+                                    "forms": cluster,
                                     "seed": seed,
                                     "kind": kind,
                                     "split": split,

@@ -187,6 +187,9 @@ def test_redraw_writes_figures_and_both_indexes(tmp_path: Path) -> None:
     assert "rung0/unseen_pairs.jsonl" in written
     assert "rewardgap reproduce" in written
     assert not (tmp_path / "out/surface_forms.png").exists()
+    for name, page in (("md", written), ("html", index.read_text(encoding="utf-8"))):
+        assert "Not drawn" in page, name
+        assert "no study/ablations/rows.jsonl; made by" in page, name
     with pytest.raises(UserError, match="holds no results to draw"):
         redraw(tmp_path / "out", tmp_path / "empty")
 

@@ -9,8 +9,9 @@ import pytest
 
 import figures.simulations
 import figures.trajectories
-from figures.gallery import SIMULATIONS, load
+from figures.gallery import SIMULATIONS
 from figures.marks import where
+from figures.picture import load
 from figures.redraw import STORED, redraw
 from figures.style import COLOUR, INCHES
 from simulations import carriers, convergence, partly_seen

@@ -97,7 +97,8 @@ def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
     generation = [row for name in plan.cells for row in read_rows(folder / name / "generation.jsonl")]
     bases = {name: read_json(folder / "models" / name / "generation.json") for name in plan.bases}
     rows = plan.gather(folder)
-    write_rows(folder / "generation.jsonl", generation)
+    control = {"cell": "control", "policy": "reference"} | bases[CONTROL]
+    write_rows(folder / "generation.jsonl", [*generation, control])
     return hamiltonian_claims(rows, generation), hamiltonian_notes(rows, generation, bases, BETA)
 
 

@@ -1,0 +1,104 @@
+"""Made-up rows of the studies, in the shapes that `rewardgap study` writes."""
+
+import numpy as np
+
+from figures.study_arms import ABLATIONS, REPAIRS
+from simulations.results import Row
+
+ONE_KIND = {"mean-pooling": ("explicit",), "no-reference": ("implicit",)}
+
+
+def ablation_rows(seeds: int = 3) -> list[Row]:
+    """The implicit model is at `0.1 * place of the arm` on the paraphrase, plus 0.01 per seed."""
+    rows: list[Row] = []
+    for place, cell in enumerate(ABLATIONS):
+        for kind in ONE_KIND.get(cell, ("explicit", "implicit")):
+            for seed in range(seeds):
+                for condition, split, accuracy in (
+                    ("published", "seen_forms", 1.0),
+                    ("published", "unseen_forms", 0.1 * place + 0.01 * seed if kind == "implicit" else 0.97),
+                    ("shared_prefix", "unseen_forms", 0.6),
+                ):
+                    row = {"cell": cell, "kind": kind, "seed": seed, "condition": condition, "split": split}
+                    rows += [
+                        row | {"prompts": "test", "accuracy": accuracy},
+                        row | {"prompts": "train", "accuracy": 0.2},
+                    ]
+    return rows
+
+
+def repair_rows(clusters: int = 3) -> list[Row]:
+    return [
+        {"cell": cell, "cluster": c, "forms": c, "seed": c % 2, "kind": kind, "split": split, "accuracy": 0.5 + 0.1 * c}
+        for cell in REPAIRS
+        for kind in ("explicit", "implicit")
+        for split in ("train", "seen_forms", "unseen_forms")
+        for c in range(clusters)
+    ]
+
+
+ULTRAFEEDBACK_SETS = {
+    "ultrafeedback": "in-distribution",
+    "paraphrase": "token-level shift",
+    "french": "token-level shift",
+    "spanish": "token-level shift",
+    "rewardbench-math": "domain shift",
+    "rewardbench-code": "domain shift",
+    "rewardmath": "domain shift",
+}
+REWARDMATH_SETS = {
+    "rewardmath": "in-distribution",
+    "rewardbench-math": "token-level shift",
+    "rewardbench-code": "domain shift",
+    "ultrafeedback": "domain shift",
+    "paraphrase": "domain shift",
+    "french": "domain shift",
+    "spanish": "domain shift",
+}
+
+
+def real_rows(sets: dict[str, str], cells: tuple[str, ...] = ("published",), seeds: int = 2) -> list[Row]:
+    """Explicit 0.7 in distribution, 0.6 elsewhere; implicit 0.05 lower, and 0.1 higher on the last set."""
+    rows: list[Row] = []
+    for cell in cells:
+        for architecture in ("mistral", "gemma"):
+            for seed in range(seeds):
+                for place, (name, category) in enumerate({"train": "train", **sets}.items()):
+                    for kind in ("explicit", "implicit"):
+                        accuracy = (0.7 if category == "in-distribution" else 0.6) + 0.01 * seed
+                        accuracy += 0.0 if kind == "explicit" else 0.1 if place == len(sets) else -0.05
+                        row = {"cell": cell, "architecture": architecture, "seed": seed, "kind": kind, "set": name}
+                        row |= {
+                            "category": category,
+                            "n": 200,
+                            "accuracy": accuracy,
+                            "normalised_margin": 1.0,
+                            "length_residual": accuracy - 0.02,
+                        }
+                        row |= {"length_matched": accuracy - 0.04 if name != "rewardbench-math" else None}
+                        row |= {"baseline_longest": 0.58, "baseline_bag_of_tokens": 0.54, "baseline_token_overlap": 0.5}
+                        rows.append(row | {"by_overlap": [accuracy - 0.02 * q for q in range(4)]})
+    return rows
+
+
+def cycle_rows(seeds: int = 3) -> list[Row]:
+    return [
+        {"cell": cell, "trained_on": trained, "seed": seed, "kind": kind, "split": "test", "negatives": negatives}
+        | {"n": 200, "accuracy": accuracy + 0.002 * seed, "least_margin": 0.02 + 0.01 * seed, "median_margin": 0.3}
+        for cell, trained in (("published", "random"), ("near-cycle", "near_cycle"))
+        for seed in range(seeds)
+        for kind in ("explicit", "implicit")
+        for negatives, accuracy in (("random", 0.99), ("one_swap", 0.9), ("near_cycle", 0.7))
+    ]
+
+
+def generation_rows(seeds: int = 3) -> list[Row]:
+    """ln of the probability of a cycle is -9 before and -8 after training, in every graph."""
+    rows: list[Row] = []
+    for cell in ("published", "near-cycle"):
+        for seed in range(seeds):
+            for policy, logs in (("reference", -9.0), ("implicit", -8.0)):
+                row = {"cell": cell, "seed": seed, "policy": policy, "samples": 400, "orders": 300, "chance": 5.8e-5}
+                row |= {"cycles": int(policy == "implicit" and seed == 0)}
+                rows.append(row | {"log_probability_correct": np.full(5, logs).tolist()})
+    return [*rows, {"cell": "control", "policy": "reference", "samples": 400, "orders": 390, "cycles": 40}]
