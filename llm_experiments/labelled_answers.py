@@ -6,7 +6,7 @@ refusing an unsafe one beats complying, where a partial refusal is a refusal (as
 nothing: such pairs are degenerate, and counted as such.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -16,14 +16,19 @@ COMPLIES = {"1_full_compliance": True, "2_full_refusal": False, "3_partial_refus
 
 
 class Ranked(NamedTuple):
-    """Two answers to a prompt. `problem` says why they cannot be ranked, empty where they can."""
+    """Two answers to a prompt, texts or messages; without a prompt, conversations that share all but the last answer.
+    `problem` says why they cannot be ranked, empty where they can."""
 
     name: str
     subset: str
-    prompt: str
-    chosen: str
-    rejected: str
+    prompt: Any
+    chosen: Any
+    rejected: Any
     problem: str = ""
+
+
+Shape = tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any], str], Iterator[Ranked]], str]
+"""Is a record of this schema? Its pairs, given its place; and the field that ranks them."""
 
 
 def is_gsm8k(row: Mapping[str, Any]) -> bool:
@@ -70,3 +75,9 @@ def xstest_pairs(row: Mapping[str, Any], place: str) -> Iterator[Ranked]:
 
 def _solutions(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if isinstance(value, dict) and "is_correct" in value}
+
+
+SHAPES: tuple[Shape, ...] = (
+    (is_gsm8k, gsm8k_pairs, "is_correct"),
+    (is_xstest, xstest_pairs, "final_label"),
+)

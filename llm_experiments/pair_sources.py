@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llm_experiments.named_datasets import HUB_SETS
 from simulations.results import UserError, json_fault
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
@@ -49,7 +50,8 @@ def source_name(source: str | Path) -> str:
 def read_records(
     source: str | Path, *, split: str = "train", config: str | None = None, flag: str = "--pairs"
 ) -> list[Record]:
-    """Everything in `source`: .jsonl, .json, .csv (each also .gz), .parquet, a `datasets` folder, or a hub name.
+    """Everything in `source`: .jsonl, .json, .csv (each also .gz), .parquet, a `datasets` folder, a hub name, or one of
+    HUB_SETS.
 
     Raises:
         UserError: there is no such file or data set, or it cannot be read; the message names file and line.
@@ -59,10 +61,17 @@ def read_records(
         records = list(_from_folder(path, split))
     elif path.exists():
         records = list(_from_file(path))
+    elif str(source) in HUB_SETS:
+        named = HUB_SETS[str(source)]
+        options = {"data_files": dict(named.files), "revision": "refs/convert/parquet"} if named.files else {}
+        records = list(_from_hub(named.id, named.splits.get(split, split), config, **options))
     elif _HUB_NAME.fullmatch(str(source)) and path.suffix not in (".gz", *SUFFIXES):
         records = list(_from_hub(str(source), split, config))
     else:
-        raise UserError(f"{source}: no such file; {flag} takes a file, a datasets folder or a hub name (owner/name)")
+        raise UserError(
+            f"{source}: no such file; {flag} takes a file, a datasets folder, a hub name (owner/name) or one of "
+            f"{', '.join(HUB_SETS)}"
+        )
     if not records:
         raise UserError(f"{source}: holds no pairs; it is empty")
     return records
@@ -198,11 +207,11 @@ def _from_completions(folder: Path, files: list[Path]) -> Iterator[Record]:
         yield Record(f"{folder}: id {name}", number, row)
 
 
-def _from_hub(name: str, split: str, config: str | None) -> Iterator[Record]:
+def _from_hub(name: str, split: str, config: str | None, **options: Any) -> Iterator[Record]:
     import datasets
 
     try:
-        data = datasets.load_dataset(name, config)
+        data = datasets.load_dataset(name, config, **options)
     except Exception as error:  # a dozen kinds, from the network's to the script's
         raise UserError(
             f"{name}: no such file here, and the hub gave no data set of that name ({_first_line(error)})"

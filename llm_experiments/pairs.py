@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from llm_experiments.labelled_answers import gsm8k_pairs, is_gsm8k, is_xstest, xstest_pairs
+from llm_experiments import labelled_answers, named_datasets
 from llm_experiments.pair_sources import Record, json_type, read_records, source_stem
 from simulations.results import UserError
 
@@ -108,14 +108,16 @@ def _pairs_of(record: Record, stem: str) -> Iterator[tuple[Pair, _Degenerate | N
     if "output_1" in row or "output_2" in row:
         yield _llmbar(row, place, name, subset), None
         return
-    for known, pairs_of, label in (
-        (is_gsm8k, gsm8k_pairs, "is_correct"),
-        (is_xstest, xstest_pairs, "final_label"),
-    ):
+    for known, pairs_of, label in (*labelled_answers.SHAPES, *named_datasets.SHAPES):
         if known(row):
             for two in pairs_of(row, place):
-                problem = _Degenerate(two.problem, label) if two.problem else None
-                yield Pair(f"{name}/{two.name}", two.subset, two.prompt, two.chosen, two.rejected), problem
+                answers = (_text(two.chosen, "chosen", place), _text(two.rejected, "rejected", place))
+                prompt, chosen, rejected, problem = _separate(two.prompt, *answers, place)
+                tied = _Degenerate(two.problem, label) if two.problem else None
+                yield (
+                    Pair("/".join(filter(None, (name, two.name))), two.subset, prompt, chosen, rejected),
+                    tied or problem,
+                )
             return
     for key in ("chosen", "rejected"):
         if row.get(key) is None:
@@ -138,7 +140,7 @@ _ONE_MODEL = "one model's completions make no pairs; give the folder that holds 
 
 def _identifier(record: Record, stem: str) -> str:
     name = record.row.get("id")
-    if name is None or name == "":
+    if name is None or name == "" or "conv_A" in record.row:  # Unified-Feedback's are of prompts, and repeat
         return f"{stem}/{record.number}"
     if isinstance(name, bool) or not isinstance(name, str | int):
         raise UserError(f'{record.place}: "id": expected text or a whole number, found {json_type(name)}')

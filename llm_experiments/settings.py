@@ -265,7 +265,8 @@ class TrainRequest(EncodingSettings, TrainSettings, StartSettings, AugmentSettin
     model: str
     """Folder or hub name of a causal language model"""
     pairs: str
-    """File, datasets folder or hub name of the training pairs"""
+    """File, datasets folder or hub name of the training pairs, or hh-rlhf, arena, ultrafeedback, nectar,
+    summarize-from-feedback, webgpt"""
     output: Path
     """Folder of the run; the same command again continues it"""
     eval_pairs: tuple[str, ...] = ()
