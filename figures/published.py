@@ -91,7 +91,7 @@ ITEMS = (
         tuple(
             f"ultrafeedback/published/{category}/{measure}"
             for category in ("in-distribution", "token-level shift", "domain shift")
-            for measure in ("accuracy", "normalised_margin", "gap")
+            for measure in ("accuracy/", "gap/accuracy", "normalised_margin/")
         ),
         "figure ultrafeedback: every set, length controls and baselines",
     ),
@@ -102,7 +102,7 @@ ITEMS = (
         tuple(
             f"rewardmath/{arm}/in-distribution/{measure}"
             for arm in ("published-split", "leak-free")
-            for measure in ("accuracy", "gap")
+            for measure in ("accuracy/", "gap/accuracy")
         ),
         "the leak-free split stands beside the published one; figure rewardmath",
     ),

@@ -1,6 +1,7 @@
 """Hamiltonian cycles: the oracle, the negatives and the exact probability of a correct sample, each another way."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from llm_experiments.tasks.hamiltonian import (
     NEGATIVES,
+    PUBLISHED,
+    SHORT,
     VERTICES,
     Graph,
     draw_graph,
@@ -37,7 +40,7 @@ def test_the_planted_cycle_is_one_from_every_start_and_in_both_directions(seed):
 
 def test_there_are_as_many_cycles_as_a_count_by_subsets_finds():
     """Held and Karp's recursion: paths from vertex 0 by the set they have visited and where they end."""
-    for graph in draw_graphs(30, 3):
+    for graph in draw_graphs(12, 3):
         paths = {(1, 0): 1}
         for _ in range(VERTICES - 1):
             longer: dict[tuple[int, int], int] = {}
@@ -83,6 +86,8 @@ def test_an_order_that_repeats_a_vertex_or_leaves_an_edge_is_no_cycle():
 def test_a_response_is_read_back_with_or_without_spaces(seed):
     order = tuple(np.random.default_rng(seed).permutation(VERTICES).tolist())
     assert read_response(response(order)) == list(order) == read_response(response(order).replace(" ", ""))
+    assert read_response(f" {response(order, SHORT)} ", SHORT) == list(order)
+    assert read_response("0-3 4", SHORT) is None
     assert read_response(response(order) + " <sep> ") is None
     assert read_response("") is None
     assert read_response("1 <sep> ² <sep> 3") is None
@@ -97,19 +102,50 @@ def test_pairs_share_the_prompt_and_training_graphs_are_not_test_graphs():
     assert pairs(train, "random", 0) == pairs(train, "random", 0)
 
 
-def test_pretraining_texts_show_cycles_only_to_the_control():
+@pytest.mark.parametrize("notation", [PUBLISHED, SHORT])
+def test_pretraining_texts_show_cycles_only_to_the_control(notation):
     def share(*, cycles: bool) -> float:
         found = []
-        for number, text in enumerate(pretraining_texts(200, 0, cycles=cycles)):
+        for number, text in enumerate(pretraining_texts(60, 0, cycles=cycles, notation=notation)):
             prompt, _, answer = text.partition("<order> ")
             if number % 3 == 0:
-                edges = prompt.split("\n")[1].split("<sep>")
-                known = {tuple(int(v) for v in edge.replace("<edge_sep>", " ").split()[:2]) for edge in edges}
-                found.append(Graph(tuple(known), ()).is_cycle(read_response(answer)))
+                edges = prompt.split("\n")[-1].split(notation.separator.strip() or None)
+                known = {tuple(int(v) for v in edge.split(notation.edge.strip())) for edge in edges}
+                found.append(Graph(tuple(known), ()).is_cycle(read_response(answer, notation)))
         return float(np.mean(found))
 
     assert share(cycles=True) == 1
     assert share(cycles=False) == 0
+
+
+def test_a_model_that_knows_the_edges_has_all_its_mass_on_neighbours():
+    import torch
+
+    from llm_experiments.pretraining import train_tokenizer
+    from llm_experiments.settings import PretrainSettings
+    from llm_experiments.tasks.hamiltonian_study import mass_on_neighbours
+
+    tokenizer = train_tokenizer(pretraining_texts(60, 0, notation=SHORT), PretrainSettings(tokenizer="word"))
+    graphs = draw_graphs(2, 5)
+
+    class Knows:
+        def __init__(self, graph: Graph) -> None:
+            self.graph = graph
+
+        def eval(self) -> None:
+            pass
+
+        def __call__(self, ids: torch.Tensor, use_cache: bool) -> SimpleNamespace:
+            logits = torch.zeros(1, ids.shape[1], len(tokenizer))
+            for place, word in enumerate(tokenizer.convert_ids_to_tokens(ids[0])):
+                for other in range(VERTICES) if word.isdigit() else ():
+                    logits[0, place, tokenizer.convert_tokens_to_ids(str(other))] = 99.0 * self.graph.joined(
+                        int(word), other
+                    )
+            return SimpleNamespace(logits=logits)
+
+    assert mass_on_neighbours(Knows(graphs[0]), tokenizer, graphs[:1]) == pytest.approx(1)
+    assert mass_on_neighbours(Knows(graphs[1]), tokenizer, graphs[:1]) < 0.6
 
 
 @pytest.mark.integration
@@ -123,15 +159,15 @@ def test_the_probability_of_a_correct_sample_is_the_sum_over_all_cycles(tmp_path
     from llm_experiments.tasks.language_study import load_base
 
     settings = PretrainSettings(hidden=16, layers=1, heads=2, tokenizer="word", block=256, max_positions=256, steps=2)
-    pretrain(pretraining_texts(64, 0), "mistral", tmp_path / "model", settings, progress=False)
+    pretrain(pretraining_texts(64, 0, notation=SHORT), "mistral", tmp_path / "model", settings, progress=False)
     policy, tokenizer = load_base(str(tmp_path / "model"))
     graph = draw_graphs(1, 1)[0]
-    prompt = tokenizer(graph.prompt())["input_ids"]
+    prompt = tokenizer(graph.prompt(notation=SHORT))["input_ids"]
     total = 0.0
     with torch.no_grad():
         for cycle in graph.cycles():  # token by token, each from its own forward pass
             ids, log = list(prompt), 0.0
-            answer = tokenizer(response(cycle), add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+            answer = tokenizer(response(cycle, SHORT), add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
             for token in answer:
                 log += float(policy(torch.tensor([ids])).logits[0, -1].double().log_softmax(-1)[token])
                 ids.append(token)

@@ -2,11 +2,16 @@
 
 Each arm changes one thing about the untied Mistral of the Persona study without terminator; `none` changes nothing.
 `dropped-last-token` reproduces a quirk of the published code (the longest sequences of a micro-batch lose their last
-token) on answers that end with a terminator, and stands beside the same arm without it.
+token) on answers that end with a terminator, and is compared with `terminator`, all others with `none`.
+
+Expected, written before the first run, as the paper concludes: that the explicit model reads one state and not all of
+them, and that the implicit one has a reference, do not carry the result. Averaging over the response changes the
+explicit model's accuracy on the published paraphrase by less than 0.25, leaving out the reference the implicit one's.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from llm_experiments.cells import Plan
 from llm_experiments.tasks.persona_claims import CONDITIONS
@@ -38,6 +43,9 @@ WORDS = {
     "dropped-last-token": "terminator in, the longest of a micro-batch without their last token",
     "on-the-other-kind": "explicit head on a DPO policy; DPO on an explicit model's backbone",
 }
+BESIDE = {"dropped-last-token": "terminator"}  # what an arm is compared with, where it is not `none`
+LITTLE = 0.25
+EXPECTED = (("mean-pooling", "published", "explicit"), ("no-reference", "published", "implicit"))
 SHOWN = (("published", "seen_forms"), ("published", "unseen_forms"), ("shared_prefix", "unseen_forms"))
 
 
@@ -52,9 +60,9 @@ def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
         for condition, split in SHOWN:
             for kind in arm.kinds:
                 found += _claims(rows, arm.name, condition, split, kind)
-    return found, [
-        "Ablations: every line is a mean over clusters (prompts and a training seed of its own) with "
-        "a 95 % t interval; changes are paired by cluster with the arm in which nothing is changed."
+    return sorted(found, key=lambda claim: claim.type != "registered"), [
+        "Ablations: every line is a mean over clusters (prompts and a training seed of its own, one language model for "
+        "all) with a 95 % t interval; changes are paired by cluster with the arm that the line names."
     ]
 
 
@@ -67,7 +75,8 @@ def _claims(rows: Sequence[Row], arm: str, condition: str, split: str, kind: str
             if (row["cell"], row["condition"], row["split"], row["kind"]) == wanted
         }
 
-    mine, before = accuracies(arm), accuracies("none")
+    beside = BESIDE.get(arm, "none")
+    mine, before = accuracies(arm), accuracies(beside)
     if not mine:
         return []
     called = "seen" if split == "seen_forms" else condition
@@ -77,12 +86,15 @@ def _claims(rows: Sequence[Row], arm: str, condition: str, split: str, kind: str
     if arm != "none" and len(both) > 1:
         changes = [mine[seed] - before[seed] for seed in both]
         p = sign_flip_test(changes)
-        statement = f"{where}: change against nothing changed ({WORDS[arm]}; exact sign-flip p = {p:.3f})"
-        made.append(_claim(f"{arm}/{called}/{kind}/change", statement, changes, kind, split))
+        statement = f"{where}: change against {WORDS[beside]} ({WORDS[arm]}; exact sign-flip p = {p:.3f})"
+        expected: dict[str, Any] = {}
+        if (arm, called, kind) in EXPECTED:
+            expected = {"op": "within", "value": (-LITTLE, LITTLE)}
+        made.append(_claim(f"{arm}/{called}/{kind}/change", statement, changes, kind, split, **expected))
     return made
 
 
-def _claim(id: str, statement: str, values: Sequence[float], kind: str, split: str) -> Claim:
+def _claim(id: str, statement: str, values: Sequence[float], kind: str, split: str, **expected: Any) -> Claim:
     interval = mean_interval(values)
     return interval_claim(
         f"ablations/{id}",
@@ -92,4 +104,5 @@ def _claim(id: str, statement: str, values: Sequence[float], kind: str, split: s
         kind=kind,
         model="Mistral, pretrained here",
         split=split,
+        **expected,
     )

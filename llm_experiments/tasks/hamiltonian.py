@@ -8,6 +8,10 @@ average; here two harder kinds stand beside them, so that an accuracy says how m
 A small model has to be taught the notation. Its pretraining texts show, under a marker of their own, walks along edges
 (so that it knows what an edge is) and orders of all vertices at random (so that it answers in the right format, without
 knowing what a cycle is). Graphs are drawn anew everywhere; none occurs twice.
+
+In the published notation an edge is three tokens, and the way from a vertex to its neighbours leads through two layers
+of attention: a small model puts 0.50 of its probability on neighbours after 2000 steps, where uniform is 0.34. The
+short notation writes an edge as one token: 0.99 after as many steps, of a fraction of the time.
 """
 
 from collections.abc import Sequence
@@ -23,12 +27,24 @@ from llm_experiments.pairs import Pair
 VERTICES = 10
 EDGE_PROBABILITY = 0.2
 WALK_LENGTH = 40  # vertices: four times a response, to say more about edges than the prompt's own tokens do
-SEPARATOR, EDGE = " <sep> ", " <edge_sep> "
 ORDER, WALK = "<order>", "<walk>"  # what is asked for: all vertices in some order, or a walk along edges
 
 Negative = Literal["random", "one_swap", "near_cycle"]
 NEGATIVES: tuple[Negative, ...] = get_args(Negative)
 Order = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Notation:
+    """What stands between vertices and between edges, and between the ends of an edge; whether vertices are listed."""
+
+    separator: str
+    edge: str
+    lists_vertices: bool
+
+
+PUBLISHED = Notation(" <sep> ", " <edge_sep> ", lists_vertices=True)
+SHORT = Notation(" ", "-", lists_vertices=False)
 
 
 @dataclass(frozen=True)
@@ -56,24 +72,24 @@ class Graph:
     def cycles(self) -> list[Order]:
         """Every correct response: all starts, both directions."""
         neighbours = {v: [u for u in range(VERTICES) if self.joined(u, v)] for v in range(VERTICES)}
-        found: list[Order] = []
+        from_zero: list[Order] = []
 
         def extend(path: list[int]) -> None:
             if len(path) == VERTICES:
                 if path[0] in neighbours[path[-1]]:
-                    found.append(tuple(path))
+                    from_zero.append(tuple(path))
                 return
             for vertex in neighbours[path[-1]]:
                 if vertex not in path:
                     extend([*path, vertex])
 
-        for start in range(VERTICES):
-            extend([start])
-        return found
+        extend([0])
+        return [cycle[start:] + cycle[:start] for start in range(VERTICES) for cycle in from_zero]
 
-    def prompt(self, ask: str = ORDER) -> str:
-        edges = SEPARATOR.join(f"{a}{EDGE}{b}" for a, b in self.edges)
-        return f"{SEPARATOR.join(map(str, range(VERTICES)))} \n {edges} {ask} "
+    def prompt(self, ask: str = ORDER, notation: Notation = PUBLISHED) -> str:
+        edges = notation.separator.join(f"{a}{notation.edge}{b}" for a, b in self.edges)
+        vertices = f"{response(range(VERTICES), notation)} \n " if notation.lists_vertices else ""
+        return f"{vertices}{edges} {ask} "
 
 
 def is_order(order: Sequence[int]) -> bool:
@@ -122,23 +138,24 @@ def _near_cycle(graph: Graph, random: np.random.Generator) -> Order | None:
     return None
 
 
-def response(order: Sequence[int]) -> str:
-    return SEPARATOR.join(map(str, order))
+def response(order: Sequence[int], notation: Notation = PUBLISHED) -> str:
+    return notation.separator.join(map(str, order))
 
 
-def read_response(text: str) -> list[int] | None:
-    """The vertices of a generated text, None where it is not in the format; spaces do not matter."""
-    parts = [part.strip() for part in text.split(SEPARATOR.strip())]
+def read_response(text: str, notation: Notation = PUBLISHED) -> list[int] | None:
+    """The vertices of a generated text, None where it is not in the format; spaces around separators do not matter."""
+    parts = [part.strip() for part in text.strip().split(notation.separator.strip() or None)]
     return [int(part) for part in parts] if all(part.isascii() and part.isdigit() for part in parts) else None
 
 
-def pairs(graphs: Sequence[Graph], kind: Negative, seed: int) -> list[Pair]:
+def pairs(graphs: Sequence[Graph], kind: Negative, seed: int, notation: Notation = PUBLISHED) -> list[Pair]:
     """The planted cycle against one negative per graph; graphs that have none of the kind are left out."""
     made = []
     for number, graph in enumerate(graphs):
         order = negative(graph, kind, np.random.default_rng([seed, number, NEGATIVES.index(kind)]))
         if order is not None:
-            made.append(Pair(f"{kind}/{number}", kind, graph.prompt(), response(graph.planted), response(order)))
+            answers = (response(one, notation) for one in (graph.planted, order))
+            made.append(Pair(f"{kind}/{number}", kind, graph.prompt(notation=notation), *answers))
     return made
 
 
@@ -146,7 +163,7 @@ def draw_graphs(count: int, seed: int) -> list[Graph]:
     return [draw_graph(np.random.default_rng([seed, number])) for number in range(count)]
 
 
-def pretraining_texts(count: int, seed: int, *, cycles: bool = False) -> list[str]:
+def pretraining_texts(count: int, seed: int, *, cycles: bool = False, notation: Notation = PUBLISHED) -> list[str]:
     """One text per graph: every third shows an order of all vertices at random, the others a walk along edges.
 
     Args:
@@ -157,15 +174,15 @@ def pretraining_texts(count: int, seed: int, *, cycles: bool = False) -> list[st
         random = np.random.default_rng([seed, number, 7])
         graph = draw_graph(random)
         if number % 3:
-            texts.append(graph.prompt(WALK) + response(_walk(graph, random)))
+            texts.append(graph.prompt(WALK, notation) + response(walk(graph, random), notation))
         else:
             order = graph.planted if cycles else tuple(int(v) for v in random.permutation(VERTICES))
-            texts.append(graph.prompt(ORDER) + response(order))
+            texts.append(graph.prompt(ORDER, notation) + response(order, notation))
     return texts
 
 
-def _walk(graph: Graph, random: np.random.Generator) -> Order:
-    walk = [int(random.integers(VERTICES))]
-    while len(walk) < WALK_LENGTH:
-        walk.append(int(random.choice([u for u in range(VERTICES) if graph.joined(u, walk[-1])])))
-    return tuple(walk)
+def walk(graph: Graph, random: np.random.Generator) -> Order:
+    path = [int(random.integers(VERTICES))]
+    while len(path) < WALK_LENGTH:
+        path.append(int(random.choice([u for u in range(VERTICES) if graph.joined(u, path[-1])])))
+    return tuple(path)

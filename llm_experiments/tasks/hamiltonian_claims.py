@@ -94,6 +94,8 @@ def hamiltonian_notes(rows: Sequence[Row], generation: Sequence[Row], bases: dic
                 f"{cycles} are cycles{limit} (an order drawn at random: {mine[0]['chance']:.1e})."
             )
         notes.append(_bound(cell, rows, mine, beta))
+    known = ", ".join(f"{name} {row['mass_on_neighbours']:.3f}" for name, row in bases.items())
+    notes.append(f"Hamiltonian: in walks, the probability that lies on the last vertex's neighbours is {known}.")
     control = bases["cycles"]
     notes.append(
         f"Hamiltonian, positive control (the same model pretrained on cycles): {control['cycles']} of "

@@ -1,9 +1,10 @@
 """Verifying without generating: reward models on Hamiltonian cycles (Razin et al. 2025, section 3.2), made small.
 
 As published: graphs of ten vertices, the planted cycle against an order drawn at random, 1000 training and 200 test
-graphs, beta 0.01, terminator in the response. Not as published: the language model is small and made here, negatives
-come in two harder kinds as well, explicit models stand beside the implicit ones, and the probability of generating a
-correct response is computed exactly (all cycles of a graph enumerated) beside the share of correct samples.
+graphs, beta 0.01, terminator in the response. Not as published: the language model is small and made here, an edge is
+one token, negatives come in two harder kinds as well, explicit models stand beside the implicit ones, and the
+probability of generating a correct response is computed exactly (all cycles of a graph enumerated) beside the share of
+correct samples.
 
 A cell says "cannot generate the format" where fewer than half of the samples are orders of all vertices: its zero
 success would say nothing about cycles. The positive control is the same model pretrained on cycles.
@@ -23,6 +24,9 @@ from llm_experiments.cells import Plan
 from llm_experiments.settings import EncodingSettings, PretrainSettings, TrainSettings
 from llm_experiments.tasks.hamiltonian import (
     NEGATIVES,
+    SHORT,
+    VERTICES,
+    WALK,
     Graph,
     Negative,
     draw_graphs,
@@ -31,6 +35,7 @@ from llm_experiments.tasks.hamiltonian import (
     pretraining_texts,
     read_response,
     response,
+    walk,
 )
 from llm_experiments.tasks.hamiltonian_claims import hamiltonian_claims, hamiltonian_notes
 from llm_experiments.tasks.language_study import load_base
@@ -107,11 +112,12 @@ def make_base(folder: Path, config: Mapping[str, Any], *, data: Path | None = No
     from llm_experiments.pretraining import pretrain
 
     settings = PretrainSettings(**config["settings"])
-    texts = pretraining_texts(config["texts"], settings.seed, cycles=config["cycles"])
+    texts = pretraining_texts(config["texts"], settings.seed, cycles=config["cycles"], notation=SHORT)
     pretrain(texts, "mistral", folder / "model", settings, progress=False)
     policy, tokenizer = load_base(str(folder / "model"))
     graphs = draw_graphs(4 if len(texts) < TEXTS else N_TEST, TEST_SEED - 1)
-    write_json(folder / "generation.json", sample(policy, tokenizer, graphs, seed=0))
+    known = {"mass_on_neighbours": mass_on_neighbours(policy, tokenizer, graphs[:50])}
+    write_json(folder / "generation.json", sample(policy, tokenizer, graphs, seed=0) | known)
 
 
 def compute_cell(folder: Path, config: Mapping[str, Any], *, data: Path | None = None) -> None:
@@ -124,11 +130,12 @@ def compute_cell(folder: Path, config: Mapping[str, Any], *, data: Path | None =
     policy, tokenizer = load_base(str(folder.parents[1] / "models" / config["base"] / "model"))
     seed, beta = config["seed"], config["beta"]
     test = draw_graphs(config["n_test"], TEST_SEED + seed)
-    sets = {("train", config["negatives"]): pairs(draw_graphs(config["n_train"], seed), config["negatives"], seed)}
-    sets |= {("test", kind): pairs(test, kind, TEST_SEED + seed) for kind in NEGATIVES}
+    train_on = config["negatives"]
+    sets = {("train", train_on): pairs(draw_graphs(config["n_train"], seed), train_on, seed, SHORT)}
+    sets |= {("test", kind): pairs(test, kind, TEST_SEED + seed, SHORT) for kind in NEGATIVES}
     encoded = {name: encode_pairs(some, tokenizer, ENCODING)[0] for name, some in sets.items()}
-    train = encoded["train", config["negatives"]]
-    about = {"cell": config["cell"], "trained_on": config["negatives"], "seed": seed}
+    train = encoded["train", train_on]
+    about = {"cell": config["cell"], "trained_on": train_on, "seed": seed}
     rows: list[Row] = []
     generated = [about | {"policy": "reference"} | _generation(policy, tokenizer, test, config, seed)]
     for kind, learning_rate in config["learning_rates"].items():
@@ -166,7 +173,7 @@ def _generation(policy: Any, tokenizer: Any, graphs: Sequence[Graph], config: Ma
 def sample(policy: Any, tokenizer: Any, graphs: Sequence[Graph], seed: int) -> Row:
     """Responses sampled at temperature 1, as published: how many are orders of all vertices, how many are cycles."""
     policy.eval()
-    texts = [graph.prompt() for graph in graphs for _ in range(SAMPLES)]
+    texts = [graph.prompt(notation=SHORT) for graph in graphs for _ in range(SAMPLES)]
     owners = [graph for graph in graphs for _ in range(SAMPLES)]
     tokenizer.padding_side = "left"
     orders = cycles = 0
@@ -180,7 +187,7 @@ def sample(policy: Any, tokenizer: Any, graphs: Sequence[Graph], seed: int) -> R
                 pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
             )  # fmt: skip
             for graph, ids in zip(owners[start : start + 64], out[:, batch["input_ids"].shape[1] :], strict=False):
-                order = read_response(tokenizer.decode(ids, skip_special_tokens=True))
+                order = read_response(tokenizer.decode(ids, skip_special_tokens=True), SHORT)
                 orders += order is not None and is_order(order)
                 cycles += order is not None and graph.is_cycle(order)
     tokenizer.padding_side = "right"
@@ -195,12 +202,30 @@ def sample(policy: Any, tokenizer: Any, graphs: Sequence[Graph], seed: int) -> R
 
 
 @torch.no_grad()
+def mass_on_neighbours(policy: Any, tokenizer: Any, graphs: Sequence[Graph]) -> float:
+    """How much of the next vertex's probability lies on neighbours of the last one, in walks: does it know edges?"""
+    policy.eval()
+    vertices = [tokenizer.convert_tokens_to_ids(str(v)) for v in range(VERTICES)]
+    masses = []
+    for number, graph in enumerate(graphs):
+        start, path = graph.prompt(WALK, SHORT), walk(graph, np.random.default_rng(number))
+        ids = tokenizer(start + response(path, SHORT), return_tensors="pt")["input_ids"]
+        shares = policy(ids, use_cache=False).logits[0].double().softmax(-1)
+        first = len(tokenizer(start)["input_ids"])
+        masses += [
+            float(shares[first + place, [vertices[v] for v in range(VERTICES) if graph.joined(v, here)]].sum())
+            for place, here in enumerate(path[:-1])
+        ]
+    return float(np.mean(masses))
+
+
+@torch.no_grad()
 def log_correct_probability(policy: Any, tokenizer: Any, graph: Graph) -> float:
     """ln of the probability that a sampled response, terminator included, is a cycle: the sum over all of them."""
-    prompt = tokenizer(graph.prompt())["input_ids"]
-    cycles = graph.cycles()
+    prompt = tokenizer(graph.prompt(notation=SHORT))["input_ids"]
     answers = [
-        [*tokenizer(response(order), add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] for order in cycles
+        [*tokenizer(response(cycle, SHORT), add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        for cycle in graph.cycles()
     ]
     totals = []
     for at in range(0, len(answers), 256):

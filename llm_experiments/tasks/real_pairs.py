@@ -5,7 +5,12 @@ on local text, trained on real pairs and tested on the paper's own test files wi
 accuracy stand what it must beat (length, a prompt-blind bag of tokens) and what is left of it without length, and in
 distribution its course over token overlap with the training responses, the paper's explanation of the gap there.
 
-The unit of evidence is the cluster: a pretrained language model and a training seed. Test pairs are the paper's 200.
+Test pairs are those of the paper's 200 that are short enough; versions of the same pairs (originals, paraphrases,
+translations) are compared on the prompts that are short enough in every version. No prompt of a test set is in the
+pretraining texts, and none in the training pairs of a leak-free arm.
+
+The unit of evidence is the cluster: a pretrained language model, a training seed and a sample of training pairs of its
+own. All clusters are tested on the same pairs, so intervals over prompts stand beside those over clusters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +21,14 @@ from typing import Any, Literal
 import numpy as np
 
 from llm_experiments.baselines import BASELINES, TokenRules
+from llm_experiments.cells import Plan
 from llm_experiments.encoding import EncodedPair
 from llm_experiments.overlap import audit_overlap
 from llm_experiments.pairs import Pair, load_pairs
 from llm_experiments.settings import EncodingSettings, PretrainSettings, TrainSettings
 from llm_experiments.splits import near_key
 from llm_experiments.tasks.language_study import load_base
-from simulations.results import Row, UserError, write_json, write_rows
+from simulations.results import Row, UserError, read_rows, write_json, write_rows
 from theory.preferences import PairRewards, accuracy
 
 Category = Literal["in-distribution", "token-level shift", "domain shift"]
@@ -39,24 +45,31 @@ TRAIN = TrainSettings(
 )
 ENCODING = EncodingSettings(max_length=512, bad_pairs="drop")
 PRETRAIN = PretrainSettings(
-    hidden=96, layers=3, heads=4, vocab_size=4096, block=256, max_positions=512, steps=600, batch_size=16
+    hidden=96, layers=2, heads=4, vocab_size=4096, block=256, max_positions=512, steps=400, batch_size=16
+)
+ANSWERS = (  # preference files whose prompts and answers, chosen and rejected alike, are pretraining text
+    "ultrafeedback/train_clean.jsonl.gz",
+    *(f"razin2025/ultrafeedback_{version}_train.jsonl" for version in ("paraphrase", "french", "spanish")),
+    "razin2025/rewardmath_train.jsonl",
 )
 QUANTILES = 4
-LENGTH_MATCH = 0.1  # responses whose lengths differ by less than this share of the longer one
+LENGTH_MATCH = 0.2  # responses whose lengths differ by less than this share of the longer one
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """A file of pairs below the data folder, and what its distance from the training pairs is called."""
+    """A file of pairs below the data folder, and what its distance from the training pairs is called; sets with one
+    `versions_of` hold versions of the same pairs."""
 
     name: str
     file: str
     category: Category
+    versions_of: str = ""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of training on `train`; `changes` are of the training or the model, by name."""
+    """One way of training on a file."""
 
     name: str
     train: str
@@ -64,23 +77,22 @@ class Arm:
     architectures: tuple[str, ...] = ("mistral", "gemma")
     kinds: tuple[str, ...] = ("explicit", "implicit")
     seeds: int = 3
-    pairs: int = 600
+    pairs: int = 300
     leak_free: bool = True
-    changes: tuple[tuple[str, Any], ...] = ()
 
 
-def cells_of(arms: Sequence[Arm], *, quick: bool) -> tuple[dict[str, Row], dict[str, Row]]:
-    """Language models and cells by folder name."""
+def plan_of(arms: Sequence[Arm], *, quick: bool) -> Plan:
+    """Language models and cells by folder name; the language models are the same in every study."""
     bases: dict[str, Row] = {}
     cells: dict[str, Row] = {}
-    small = {"steps": 4, "hidden": 16, "layers": 1, "heads": 2, "vocab_size": 300} if quick else {}
+    small = {"steps": 4, "hidden": 16, "layers": 1, "heads": 2} if quick else {}
     for arm in arms:
         for architecture in arm.architectures[:1] if quick else arm.architectures:
-            base = f"{architecture}-{arm.train.split('/')[0]}"
-            bases[base] = {
+            bases[architecture] = {
                 "architecture": architecture,
                 "texts": list(TEXTS),
-                "answers_of": arm.train,
+                "answers_of": list(ANSWERS),
+                "not_in": sorted({test.file for test in arm.tests}),
                 "settings": asdict(PRETRAIN) | small,
             }
             for seed in range(1 if quick else arm.seeds):
@@ -88,20 +100,19 @@ def cells_of(arms: Sequence[Arm], *, quick: bool) -> tuple[dict[str, Row], dict[
                     "cell": arm.name,
                     "architecture": architecture,
                     "seed": seed,
-                    "base": base,
+                    "base": architecture,
                     "train": arm.train,
                     "pairs": 8 if quick else arm.pairs,
                     "test_pairs": 6 if quick else 0,
                     "leak_free": arm.leak_free,
                     "tests": [asdict(test) for test in arm.tests],
                     "kinds": list(arm.kinds),
-                    "changes": dict(arm.changes),
                     "training": asdict(TRAIN) | {"seed": seed} | ({"max_steps": 2} if quick else {}),
                     "learning_rates": LEARNING_RATES,
                     "encoding": asdict(ENCODING),
                     "beta": BETA,
                 }
-    return bases, cells
+    return Plan(bases, cells)
 
 
 def read_pairs(data: Path, file: str) -> list[Pair]:
@@ -116,13 +127,15 @@ def read_pairs(data: Path, file: str) -> list[Pair]:
 
 
 def make_base(folder: Path, config: Mapping[str, Any], *, data: Path) -> None:
-    """Pretrain one language model on local text and on the training pairs' answers, chosen and rejected alike."""
+    """Pretrain one language model on local text and on answers, chosen and rejected alike, to prompts not tested."""
     from llm_experiments.pretraining import pretrain, read_documents
 
     documents = read_documents([data / name for name in config["texts"]])
-    for pair in read_pairs(data, config["answers_of"]):
-        if isinstance(pair.prompt, str):
-            documents += [f"{pair.prompt}\n{pair.chosen}", f"{pair.prompt}\n{pair.rejected}"]
+    tested = {near_key(pair.prompt) for file in config["not_in"] for pair in read_pairs(data, file)}
+    for file in config["answers_of"]:
+        for pair in read_pairs(data, file):
+            if near_key(pair.prompt) not in tested:
+                documents += [f"{pair.prompt}\n{pair.chosen}", f"{pair.prompt}\n{pair.rejected}"]
     pretrain(
         documents, config["architecture"], folder / "model", PretrainSettings(**config["settings"]), progress=False
     )
@@ -138,37 +151,76 @@ def compute_cell(folder: Path, config: Mapping[str, Any], *, data: Path) -> None
     policy, tokenizer = load_base(str(folder.parents[1] / "models" / config["base"] / "model"))
     encoding = EncodingSettings(**config["encoding"])
     tests = {test["name"]: read_pairs(data, test["file"]) for test in config["tests"]}
-    train, audit = _training_pairs(data, config, tests)
-    write_json(folder / "overlap.json", audit)
-    encoded = {"train": encode_pairs(train, tokenizer, encoding)[0][: config["pairs"]]}
-    encoded |= {
-        name: encode_pairs(some[: config["test_pairs"] or None], tokenizer, encoding)[0] for name, some in tests.items()
-    }
-    rules = TokenRules.of(encoded["train"])
+    pool, audit = _training_pairs(data, config, tests)
+    train = encode_pairs(pool, tokenizer, encoding)[0][: config["pairs"]]
+    used = {pair.id for pair in train}
+    trained_on = [pair for pair in pool if pair.id in used]
+    shared = {name: audit_overlap(trained_on, some) for name, some in tests.items()}
+    write_json(folder / "overlap.json", audit | {"trained_on": {name: one.to_row() for name, one in shared.items()}})
+    encoded = {name: encode_pairs(some, tokenizer, encoding)[0] for name, some in tests.items()}
+    encoded = in_every_version(encoded, {test["name"]: test["versions_of"] for test in config["tests"]})
+    encoded = {"train": train} | {name: some[: config["test_pairs"] or None] for name, some in encoded.items()}
+    rules = TokenRules.of(train)
     categories = {test["name"]: test["category"] for test in config["tests"]} | {"train": "train"}
     rows = []
     for kind in config["kinds"]:
-        changes = dict(config["changes"])
-        options = {key: changes[key] for key in ("pooling", "reference") if key in changes}
-        training = {key: changes[key] for key in ("trainable",) if key in changes}
-        settings = TrainSettings(**{**config["training"], "learning_rate": config["learning_rates"][kind], **training})
-        model = load_reward_model(policy, kind, beta=config["beta"], device="cpu", seed=settings.seed, **options)
-        train_reward_model(model, encoded["train"], settings)
+        settings = TrainSettings(**{**config["training"], "learning_rate": config["learning_rates"][kind]})
+        model = load_reward_model(policy, kind, beta=config["beta"], device="cpu", seed=settings.seed)
+        train_reward_model(model, train, settings)
         for name, some in encoded.items():
             scores = _with_rules(score_pairs(model, some, batch_size=32), rules.rewards(some))
             write_rows(folder / "scores" / f"{kind}_{name}.jsonl", scores)
             rows.append(
                 {"cell": config["cell"], "architecture": config["architecture"], "seed": config["seed"], "kind": kind}
                 | {"set": name, "category": categories[name]}
-                | measure(scores, some, encoded["train"])
+                | measure(scores, some, train)
+                | by_prompt(scores, shared[name].shared if name in shared else {})
             )
     write_rows(folder / "rows.jsonl", rows)
+
+
+def in_every_version(
+    encoded: Mapping[str, list[EncodedPair]], versions_of: Mapping[str, str]
+) -> dict[str, list[EncodedPair]]:
+    """Sets of versions of the same pairs, cut to the prompts that all of them hold; other sets as they are."""
+    kept = {}
+    for name, some in encoded.items():
+        family = [other for other in encoded if versions_of[name] and versions_of[other] == versions_of[name]]
+        prompts = [{pair.prompt_ids for pair in encoded[other]} for other in family]
+        kept[name] = [pair for pair in some if all(pair.prompt_ids in one for one in prompts)]
+    return kept
+
+
+def by_prompt(scores: Sequence[Row], shared: Mapping[str, Sequence[str]]) -> Row:
+    """Accuracy on the pairs whose prompt was trained on, and on the others; None where there are not both."""
+    seen = np.array([bool({"prompt", "near_prompt"} & set(shared.get(row["id"], ()))) for row in scores])
+    right = np.array([row["results"] for row in scores])
+    both = seen.any() and not seen.all()
+    return {
+        "prompt_trained_on": float(right[seen].mean()) if both else None,
+        "prompt_trained_on_n": int(seen.sum()),
+        "prompt_not_trained_on": float(right[~seen].mean()) if both else None,
+    }
+
+
+def read_results(folder: Path, plan: Plan) -> list[Row]:
+    """Every test pair's result under every model, from the cells' scores: cell, kind, category, prompt_hash,
+    results."""
+    return [
+        {"cell": config["cell"], "kind": kind, "category": test["category"]}
+        | {key: row[key] for key in ("prompt_hash", "results")}
+        for name, config in plan.cells.items()
+        for kind in config["kinds"]
+        for test in config["tests"]
+        for row in read_rows(folder / name / "scores" / f"{kind}_{test['name']}.jsonl")
+    ]
 
 
 def _training_pairs(
     data: Path, config: Mapping[str, Any], tests: Mapping[str, Sequence[Pair]]
 ) -> tuple[list[Pair], Row]:
-    """The training pairs in an order drawn with the seed; without a prompt of any test set where that was asked for."""
+    """Candidates for training in an order drawn with the seed, without a prompt of any test set where that was asked
+    for; what the whole file shares with the test sets."""
     pairs = read_pairs(data, config["train"])
     seen = {near_key(pair.prompt) for some in tests.values() for pair in some}
     before = {name: audit_overlap(pairs, some).to_row() for name, some in tests.items()}

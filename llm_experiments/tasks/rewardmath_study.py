@@ -1,14 +1,17 @@
 """RewardMATH (Razin et al. 2025, section 5.2), made small, with the published split and with one that does not leak.
 
 The published split is by pair: 99 % of its test pairs have their prompt and the identical chosen response among the
-training pairs. The second arm leaves out the training pairs whose prompt is tested.
+training pairs. The second arm leaves out the training pairs whose prompt is tested. A cluster trains on 300 of the 2000
+pairs, so that in the first arm some tested prompts are trained on and some are not: their accuracies stand side by
+side.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from llm_experiments.cells import Plan
 from llm_experiments.tasks.real_claims import real_claims, real_notes
-from llm_experiments.tasks.real_pairs import Arm, TestSet, cells_of, compute_cell, make_base
+from llm_experiments.tasks.real_pairs import Arm, TestSet, compute_cell, make_base, plan_of, read_results
 from llm_experiments.tasks.ultrafeedback_study import TESTS as ULTRAFEEDBACK
 from simulations.results import Claim, read_json
 
@@ -19,16 +22,16 @@ TESTS = (
     TestSet("rewardmath", "razin2025/rewardmath_test.jsonl", "in-distribution"),
     TestSet("rewardbench-math", "razin2025/rewardbench_math_test.jsonl", "token-level shift"),
     TestSet("rewardbench-code", "razin2025/rewardbench_code_test.jsonl", "domain shift"),
-    *(TestSet(test.name, test.file, "domain shift") for test in ULTRAFEEDBACK[:4]),
+    *(replace(test, category="domain shift") for test in ULTRAFEEDBACK[:4]),
 )
 ARMS = (Arm("published-split", TRAIN, TESTS, leak_free=False), Arm("leak-free", TRAIN, TESTS))
 
 
 def plan(data: Path, *, quick: bool = False) -> Plan:
-    return Plan(*cells_of(ARMS, quick=quick))
+    return plan_of(ARMS, quick=quick)
 
 
 def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
-    rows = plan.gather(folder)
+    rows, results = plan.gather(folder), read_results(folder, plan)
     overlaps = {name: read_json(folder / name / "overlap.json") for name in plan.cells if name.endswith("mistral-0")}
-    return real_claims("rewardmath", rows), real_notes("rewardmath", rows, overlaps)
+    return real_claims("rewardmath", rows, results), real_notes("rewardmath", rows, overlaps)

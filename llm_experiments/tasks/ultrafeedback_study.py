@@ -1,24 +1,26 @@
 """UltraFeedback, its real GPT-4.1 rewrites and other domains (Razin et al. 2025, section 5.2), made small.
 
-Not as published: a sample of 600 of the pairs, small language models made here, training prompts that occur in a test
-set left out, beta 0.1 and a learning rate for small models.
+Not as published: a sample of 300 of the pairs per cluster, pairs of at most 512 tokens, small language models made
+here, training prompts that occur in a test set left out, beta 0.1 and a learning rate for small models.
+
+Expected, written before the first run: the signs of the paper's three gaps between explicit and implicit models.
 """
 
 from pathlib import Path
 
 from llm_experiments.cells import Plan
 from llm_experiments.tasks.real_claims import PUBLISHED, real_claims, real_notes
-from llm_experiments.tasks.real_pairs import Arm, TestSet, cells_of, compute_cell, make_base
+from llm_experiments.tasks.real_pairs import Arm, TestSet, compute_cell, make_base, plan_of, read_results
 from simulations.results import Claim, read_json
 
 __all__ = ["claims", "compute_cell", "make_base", "plan"]
 
 TRAIN = "ultrafeedback/train_clean.jsonl.gz"
 TESTS = (
-    TestSet("ultrafeedback", "razin2025/ultrafeedback_test.jsonl", "in-distribution"),
-    TestSet("paraphrase", "razin2025/ultrafeedback_paraphrase_test.jsonl", "token-level shift"),
-    TestSet("french", "razin2025/ultrafeedback_french_test.jsonl", "token-level shift"),
-    TestSet("spanish", "razin2025/ultrafeedback_spanish_test.jsonl", "token-level shift"),
+    TestSet("ultrafeedback", "razin2025/ultrafeedback_test.jsonl", "in-distribution", "ultrafeedback"),
+    TestSet("paraphrase", "razin2025/ultrafeedback_paraphrase_test.jsonl", "token-level shift", "ultrafeedback"),
+    TestSet("french", "razin2025/ultrafeedback_french_test.jsonl", "token-level shift", "ultrafeedback"),
+    TestSet("spanish", "razin2025/ultrafeedback_spanish_test.jsonl", "token-level shift", "ultrafeedback"),
     TestSet("rewardbench-math", "razin2025/rewardbench_math_test.jsonl", "domain shift"),
     TestSet("rewardbench-code", "razin2025/rewardbench_code_test.jsonl", "domain shift"),
     TestSet("rewardmath", "razin2025/rewardmath_test.jsonl", "domain shift"),
@@ -27,10 +29,10 @@ ARMS = (Arm("published", TRAIN, TESTS),)
 
 
 def plan(data: Path, *, quick: bool = False) -> Plan:
-    return Plan(*cells_of(ARMS, quick=quick))
+    return plan_of(ARMS, quick=quick)
 
 
 def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
-    rows = plan.gather(folder)
+    rows, results = plan.gather(folder), read_results(folder, plan)
     overlaps = {name: read_json(folder / name / "overlap.json") for name in list(plan.cells)[:1]}
-    return real_claims("ultrafeedback", rows, PUBLISHED), real_notes("ultrafeedback", rows, overlaps)
+    return real_claims("ultrafeedback", rows, results, PUBLISHED), real_notes("ultrafeedback", rows, overlaps)
