@@ -90,14 +90,14 @@ def test_exchanging_the_kinds_negates_every_gap_and_exchanges_what_either_won(se
         for name in ("one", "two")
         for kind in ("explicit", "implicit")
     ]
-    results = [
-        {"cell": "arm", "kind": kind, "category": "in-distribution", "prompt_hash": prompt, "results": random.random()}
+    prompts = [
+        {"cell": "arm", "kind": kind, "category": "in-distribution", "prompt": prompt, "accuracy": random.random()}
         for kind in ("explicit", "implicit")
         for prompt in "abc"
     ]
     other = {"explicit": "implicit", "implicit": "explicit"}
-    turned = [[row | {"kind": other[row["kind"]]} for row in some] for some in (rows, results)]
-    found, exchanged = ({c.id: c for c in real_claims("study", *some)} for some in ((rows, results), turned))
+    turned = [[row | {"kind": other[row["kind"]]} for row in some] for some in (rows, prompts)]
+    found, exchanged = ({c.id: c for c in real_claims("study", *some)} for some in ((rows, prompts), turned))
     gaps = [name for name in found if "/gap/" in name]
     assert {name.rpartition("/")[2] for name in gaps} == {"accuracy", "over_prompts", "overlap"}
     for name in gaps:

@@ -54,7 +54,12 @@ def plan(data: Path, *, quick: bool = False) -> Plan:
 
 
 def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
-    rows = [row for row in plan.gather(folder) if row["prompts"] == "test"]
+    return ablation_claims(plan.gather(folder))
+
+
+def ablation_claims(rows: Sequence[Row]) -> tuple[list[Claim], list[str]]:
+    """What is read off the rows of a finished study, and a note on how to read it."""
+    rows = [row for row in rows if row["prompts"] == "test"]
     found = []
     for arm in ARMS:
         for condition, split in SHOWN:

@@ -9,7 +9,7 @@ from llm_experiments.tasks.language_claims import NAMES
 from llm_experiments.tasks.real_pairs import CATEGORIES, LENGTH_MATCH, QUANTILES, Category
 from simulations.interval_claims import interval_claim
 from simulations.results import Claim, Row
-from simulations.statistics import Interval, cluster_means, mean_interval, sign_flip_test
+from simulations.statistics import Interval, mean_interval, sign_flip_test
 
 KINDS = ("explicit", "implicit")
 Cluster = tuple[str, int]  # architecture and seed
@@ -40,7 +40,7 @@ AHEAD = 0.01  # evaluations closer than this are won by neither
 def real_claims(
     study: str,
     rows: Sequence[Row],
-    results: Sequence[Row],
+    prompts: Sequence[Row],
     published: Mapping[tuple[str, str], tuple[str, str]] | None = None,
 ) -> list[Claim]:
     """One number per cluster (a mean over the category's sets), its mean and t interval over clusters.
@@ -48,7 +48,7 @@ def real_claims(
     Where the paper's numbers are known, the signs of its three gaps are registered predictions; all else is observed.
 
     Args:
-        results: one row per cell, kind and pair: cell, kind, category, prompt_hash, results.
+        prompts: as `read_prompts` gives them.
     """
     claims = []
     for arm in dict.fromkeys(row["cell"] for row in rows):
@@ -60,8 +60,8 @@ def real_claims(
             claims += _gaps(some, where, words, category, published or {})
             if category != "train":
                 claims += _wins(some, where, words)
-                pairs = [row for row in results if (row["cell"], row["category"]) == (arm, category)]
-                claims += _gap_over_prompts(pairs, where, words)
+                tested = [row for row in prompts if (row["cell"], row["category"]) == (arm, category)]
+                claims += _gap_over_prompts(tested, where, words)
             if category == "in-distribution":
                 claims += _by_overlap(some, where, words)
     return claims
@@ -123,18 +123,12 @@ def _wins(rows: Sequence[Row], where: str, words: str) -> list[Claim]:
     ]
 
 
-def _gap_over_prompts(results: Sequence[Row], where: str, words: str) -> list[Claim]:
+def _gap_over_prompts(prompts: Sequence[Row], where: str, words: str) -> list[Claim]:
     """The gap once more, averaged over models and seeds first and with the interval over test prompts."""
-    means = {
-        kind: cluster_means(
-            [row["results"] for row in results if row["kind"] == kind],
-            [row["prompt_hash"] for row in results if row["kind"] == kind],
-        )
-        for kind in KINDS
-    }
-    if not all(means.values()):
+    explicit, implicit = ({row["prompt"]: row["accuracy"] for row in prompts if row["kind"] == kind} for kind in KINDS)
+    gaps = [value - implicit[prompt] for prompt, value in explicit.items() if prompt in implicit]
+    if not gaps:
         return []
-    gaps = [value - means["implicit"][prompt] for prompt, value in means["explicit"].items()]
     statement = f"explicit minus implicit, models and seeds averaged, each test prompt once, {words}"
     return [_claim(f"{where}/gap/over_prompts", statement, mean_interval(gaps), unit="prompts", seeds=0)]
 

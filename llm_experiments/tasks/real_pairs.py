@@ -203,16 +203,19 @@ def by_prompt(scores: Sequence[Row], shared: Mapping[str, Sequence[str]]) -> Row
     }
 
 
-def read_results(folder: Path, plan: Plan) -> list[Row]:
-    """Every test pair's result under every model, from the cells' scores: cell, kind, category, prompt_hash,
-    results."""
+def read_prompts(folder: Path, plan: Plan) -> list[Row]:
+    """From the cells' scores: mean result of each test prompt over models, seeds and the category's sets, by kind."""
+    found: dict[tuple[str, str, str, str], list[float]] = {}
+    for name, config in plan.cells.items():
+        for kind in config["kinds"]:
+            for test in config["tests"]:
+                for row in read_rows(folder / name / "scores" / f"{kind}_{test['name']}.jsonl"):
+                    key = (config["cell"], test["category"], kind, row["prompt_hash"])
+                    found.setdefault(key, []).append(row["results"])
+    names = ("cell", "category", "kind", "prompt")
     return [
-        {"cell": config["cell"], "kind": kind, "category": test["category"]}
-        | {key: row[key] for key in ("prompt_hash", "results")}
-        for name, config in plan.cells.items()
-        for kind in config["kinds"]
-        for test in config["tests"]
-        for row in read_rows(folder / name / "scores" / f"{kind}_{test['name']}.jsonl")
+        dict(zip(names, key, strict=True)) | {"n": len(some), "accuracy": float(np.mean(some))}
+        for key, some in found.items()
     ]
 
 

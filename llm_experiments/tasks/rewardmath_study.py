@@ -11,9 +11,9 @@ from pathlib import Path
 
 from llm_experiments.cells import Plan
 from llm_experiments.tasks.real_claims import real_claims, real_notes
-from llm_experiments.tasks.real_pairs import Arm, TestSet, compute_cell, make_base, plan_of, read_results
+from llm_experiments.tasks.real_pairs import Arm, TestSet, compute_cell, make_base, plan_of, read_prompts
 from llm_experiments.tasks.ultrafeedback_study import TESTS as ULTRAFEEDBACK
-from simulations.results import Claim, read_json
+from simulations.results import Claim, read_json, write_rows
 
 __all__ = ["claims", "compute_cell", "make_base", "plan"]
 
@@ -32,6 +32,7 @@ def plan(data: Path, *, quick: bool = False) -> Plan:
 
 
 def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
-    rows, results = plan.gather(folder), read_results(folder, plan)
+    rows, prompts = plan.gather(folder), read_prompts(folder, plan)
+    write_rows(folder / "prompts.jsonl", prompts)
     overlaps = {name: read_json(folder / name / "overlap.json") for name in plan.cells if name.endswith("mistral-0")}
-    return real_claims("rewardmath", rows, results), real_notes("rewardmath", rows, overlaps)
+    return real_claims("rewardmath", rows, prompts), real_notes("rewardmath", rows, overlaps)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from llm_experiments.cells import Plan
 from llm_experiments.tasks.real_claims import PUBLISHED, real_claims, real_notes
-from llm_experiments.tasks.real_pairs import Arm, TestSet, compute_cell, make_base, plan_of, read_results
-from simulations.results import Claim, read_json
+from llm_experiments.tasks.real_pairs import Arm, TestSet, compute_cell, make_base, plan_of, read_prompts
+from simulations.results import Claim, read_json, write_rows
 
 __all__ = ["claims", "compute_cell", "make_base", "plan"]
 
@@ -33,6 +33,7 @@ def plan(data: Path, *, quick: bool = False) -> Plan:
 
 
 def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
-    rows, results = plan.gather(folder), read_results(folder, plan)
+    rows, prompts = plan.gather(folder), read_prompts(folder, plan)
+    write_rows(folder / "prompts.jsonl", prompts)
     overlaps = {name: read_json(folder / name / "overlap.json") for name in list(plan.cells)[:1]}
-    return real_claims("ultrafeedback", rows, results, PUBLISHED), real_notes("ultrafeedback", rows, overlaps)
+    return real_claims("ultrafeedback", rows, prompts, PUBLISHED), real_notes("ultrafeedback", rows, overlaps)
