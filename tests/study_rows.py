@@ -75,6 +75,7 @@ def real_rows(sets: dict[str, str], cells: tuple[str, ...] = ("published",), see
                             "normalised_margin": 1.0,
                             "length_residual": accuracy - 0.02,
                         }
+                        row |= {"prompt_trained_on": None, "prompt_not_trained_on": None}
                         row |= {"length_matched": accuracy - 0.04 if name != "rewardbench-math" else None}
                         row |= {"baseline_longest": 0.58, "baseline_bag_of_tokens": 0.54, "baseline_token_overlap": 0.5}
                         rows.append(row | {"by_overlap": [accuracy - 0.02 * q for q in range(4)]})
