@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from llm_experiments.cells import Plan
+from llm_experiments.sampling import sample_responses
 from llm_experiments.settings import EncodingSettings, PretrainSettings, TrainSettings
 from llm_experiments.tasks.hamiltonian import (
     NEGATIVES,
@@ -169,29 +170,17 @@ def _generation(policy: Any, tokenizer: Any, graphs: Sequence[Graph], config: Ma
     }
 
 
-@torch.no_grad()
 def sample(policy: Any, tokenizer: Any, graphs: Sequence[Graph], seed: int) -> Row:
     """Responses sampled at temperature 1, as published: how many are orders of all vertices, how many are cycles."""
-    policy.eval()
-    texts = [graph.prompt(notation=SHORT) for graph in graphs for _ in range(SAMPLES)]
     owners = [graph for graph in graphs for _ in range(SAMPLES)]
-    tokenizer.padding_side = "left"
+    prompts = [graph.prompt(notation=SHORT) for graph in owners]
+    found = sample_responses(policy, tokenizer, prompts, length=24, seed=seed)
     orders = cycles = 0
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for start in range(0, len(texts), 64):
-            batch = tokenizer(texts[start : start + 64], return_tensors="pt", padding=True)
-            batch.pop("token_type_ids", None)
-            out = policy.generate(
-                **batch, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=24,
-                pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
-            )  # fmt: skip
-            for graph, ids in zip(owners[start : start + 64], out[:, batch["input_ids"].shape[1] :], strict=False):
-                order = read_response(tokenizer.decode(ids, skip_special_tokens=True), SHORT)
-                orders += order is not None and is_order(order)
-                cycles += order is not None and graph.is_cycle(order)
-    tokenizer.padding_side = "right"
-    n = len(texts)
+    for graph, ids in zip(owners, found, strict=True):
+        order = read_response(tokenizer.decode(ids, skip_special_tokens=True), SHORT)
+        orders += order is not None and is_order(order)
+        cycles += order is not None and graph.is_cycle(order)
+    n = len(owners)
     return {
         "samples": n,
         "orders": orders,
