@@ -8,6 +8,7 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from figures import cycles, draw, dynamics, real_pairs, shifts, simulations, study_arms, trajectories, win_rates
+from figures.iterative import iterative
 from figures.ladder import ladder
 from figures.picture import Picture
 
@@ -259,6 +260,17 @@ STUDIES = (
         "line, no repair but an upper limit) the tested words themselves; all arms take the same number of steps. "
         "Large marks are means with 95 % intervals over clusters (dots): the widest of those over clusters, splits of "
         "the words and language models.",
+    ),
+    _study(
+        "iterative",
+        "Optimising against a reward model: what it is worth in true reward",
+        iterative,
+        "The graded synonym language, where the true reward of every response is known; small untied Mistrals. a: "
+        "policies over rounds of DPO on their own responses, by who labels the best and the worst of eight; all start "
+        "from DPO on the first preferences, which hold half of the words. b: the best of n responses of the language "
+        "model under each kind. c: the same against the kind's own reward, in units of its spread over responses to "
+        "one prompt; a kind that is right follows the dotted line. Where a line falls, more optimisation does harm. "
+        "Bands are 95 % t intervals over clusters (a pretrained model, a halving of the words, its own preferences).",
     ),
 )
 

@@ -24,12 +24,10 @@ def best_of_n(
         ValueError: n is below 1 or above the number of samples, or the shapes differ.
     """
     prompts, samples = proxy.shape
-    if value.shape != proxy.shape:
-        raise ValueError(f"every sample needs both rewards, got {proxy.shape} and {value.shape}")
+    both = np.stack([proxy, value])
     if not 1 <= n <= samples:
         raise ValueError(f"the best of {n} cannot be estimated from {samples} samples")
-    order = np.argsort(proxy, axis=1, kind="stable")
-    sorted_proxy, sorted_value = (np.take_along_axis(array, order, 1) for array in (proxy, value))
+    sorted_proxy, sorted_value = np.take_along_axis(both, np.argsort(proxy, axis=1, kind="stable")[None], 2)
     weights = _shares(samples, n)
     found = np.empty(prompts)
     for row in range(prompts):

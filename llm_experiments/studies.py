@@ -72,6 +72,11 @@ STUDIES = {
         "ours; no published numbers",
         "llm_experiments.tasks.repair_study",
     ),
+    "iterative": Study(
+        "the graded synonym language: which reward model to optimise against, by best-of-n and iterative DPO",
+        "after Lin et al. 2024; its alignment figures are not known",
+        "llm_experiments.tasks.iterative_study",
+    ),
     "ultrafeedback": Study(
         "real preferences, their GPT-4.1 rewrites, and other domains, with length controls",
         "Razin et al. 2025, section 5.2",

@@ -16,6 +16,8 @@ def recomputed(name: str, folder: Path) -> list[Claim]:
     rows = read_rows(folder / "rows.jsonl")
     if name == "repair":
         return study.repair_claims(rows)[0]
+    if name == "iterative":
+        return study.iterative_claims(rows)[0]
     if name == "ablations":
         return study.ablation_claims(rows)[0]
     if name == "hamiltonian":

@@ -27,10 +27,11 @@ ROWS: dict[str, tuple[list[Row], ...]] = {
     "win_rates": (ULTRAFEEDBACK, REWARDMATH),
     "ablations": (study_rows.ablation_rows(),),
     "repair": (study_rows.repair_rows(),),
+    "iterative": (study_rows.optimised_rows(),),
 }
 
 
-@pytest.mark.integration  # 18 drawings
+@pytest.mark.integration  # 21 drawings
 @pytest.mark.parametrize("name", ROWS)
 def test_every_figure_is_legible_from_stored_rows_or_made_up_ones_and_without(name: str) -> None:
     assert set(ROWS) == set(PICTURES)

@@ -40,9 +40,10 @@ from llm_experiments.sampling import Samples, draw_samples
 from llm_experiments.scoring import pair_rewards, score_pairs, summarise
 from llm_experiments.settings import EncodingSettings, PretrainSettings, TrainSettings
 from llm_experiments.tasks.graded_language import ATTRIBUTES, GradedLanguage
+from llm_experiments.tasks.iterative_claims import iterative_claims
 from llm_experiments.tasks.language_study import load_base
 from llm_experiments.training import train_reward_model
-from simulations.results import Row, write_rows
+from simulations.results import Claim, Row, write_rows
 from theory.preferences import bradley_terry_loss
 
 BETA = 0.1
@@ -108,6 +109,10 @@ def plan(data: None = None, *, quick: bool = False) -> Plan:
             **{name: size for name, size in sizes.items() if name != "documents"},
         }
     return Plan(bases, cells)
+
+
+def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
+    return iterative_claims(plan.gather(folder))
 
 
 def make_base(folder: Path, config: Mapping[str, Any], *, data: None = None) -> None:
@@ -182,7 +187,8 @@ class Proxy:
     @classmethod
     def of(cls, reward: Reward, reference: Samples) -> "Proxy":
         values = reward(reference)
-        return cls(reward, float(values.mean()), float(np.sqrt(values.var(1).mean())))
+        spread = float(np.sqrt(values.var(1).mean()))
+        return cls(reward, float(values.mean()), spread or 1.0)
 
     def __call__(self, samples: Samples) -> Float[np.ndarray, "prompts responses"]:
         return (self.reward(samples) - self.mean) / self.spread
@@ -238,7 +244,7 @@ def one_round(world: World, model: RewardModel, proxy: Proxy, number: int, confi
     apart = best != worst
     right = float((best > worst)[apart].mean()) if apart.any() else None
     settings = TrainSettings(
-        **{**config["training"], "max_steps": -1, "num_train_epochs": 2, "learning_rate": config["round_rate"]},
+        **{**config["training"], "max_steps": -1, "num_train_epochs": 2.0, "learning_rate": config["round_rate"]},
     )
     train_reward_model(model, pairs, replace(settings, seed=seed))
     return {"labels_right": right, "labelled_pairs": len(pairs)}
