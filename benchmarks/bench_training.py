@@ -222,22 +222,23 @@ def device(vocabulary: int, use: str, prompt: int, response: int, **_: Any) -> d
 
     pairs = [EncodedPair(str(i), "", *map(tuple, ids)) for i, ids in enumerate(token_ids(vocabulary, prompt, response))]
     model = load_reward_model(build(vocabulary), "implicit", device="cpu")
-    reference, (batch, used) = model.reference, (collate_pairs(pairs, "implicit"), use.split("+"))
+    policy, reference = model._forward, model._reference
+    batch, used = collate_pairs(pairs, "implicit"), use.split("+")
     rows = tuple(batch[name] for name in ("input_ids", "attention_mask", "position_ids"))
-    model.shared.on = "prompt" in used
+    policy.shared.on = reference.shared.on = "prompt" in used
 
     def sums(part: Any) -> Any:
-        hidden = model._hidden(part, *rows)[:, :-1]
+        hidden = part.hidden_states(*rows)[:, :-1]
         mask, targets = batch["response_mask"][:, 1:], batch["input_ids"][:, 1:]
         if "response" in used:
             states, some = hidden[mask], targets[mask]
         else:
             states, some = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
-        weight = part.get_output_embeddings().weight
+        weight = part.model.get_output_embeddings().weight
         if "tiles" in used:
-            values = tiled_log_probabilities(states, weight, None, some, model.rule)
+            values = tiled_log_probabilities(states, weight, None, some, part.rule)
         else:
-            values = torch.log_softmax(model.rule.apply(states @ weight.T), -1).gather(1, some[:, None])[:, 0]
+            values = torch.log_softmax(part.rule.apply(states @ weight.T), -1).gather(1, some[:, None])[:, 0]
         return (values if "response" in used else values[mask.reshape(-1)]).reshape(2 * PAIRS, -1).double().sum(1)
 
     stored = sums(reference).detach() if "cache" in used else None
@@ -246,7 +247,7 @@ def device(vocabulary: int, use: str, prompt: int, response: int, **_: Any) -> d
         model.zero_grad()
         with torch.no_grad():
             other = sums(reference) if stored is None else stored
-        chosen, rejected = (sums(model.policy) - other).chunk(2)
+        chosen, rejected = (sums(policy) - other).chunk(2)
         torch.nn.functional.softplus(rejected - chosen).mean().backward()
 
     from measure import peak_bytes, seconds
