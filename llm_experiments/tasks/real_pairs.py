@@ -13,7 +13,7 @@ The unit of evidence is the cluster: a pretrained language model, a training see
 own. All clusters are tested on the same pairs, so intervals over prompts stand beside those over clusters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -144,9 +144,6 @@ def make_base(folder: Path, config: Mapping[str, Any], *, data: Path) -> None:
 def compute_cell(folder: Path, config: Mapping[str, Any], *, data: Path) -> None:
     """Train every kind on the same pairs and score every test set; keep every pair's scores."""
     from llm_experiments.encoding import encode_pairs
-    from llm_experiments.models import load_reward_model
-    from llm_experiments.scoring import score_pairs
-    from llm_experiments.training import train_reward_model
 
     policy, tokenizer = load_base(str(folder.parents[1] / "models" / config["base"] / "model"))
     encoding = EncodingSettings(**config["encoding"])
@@ -160,23 +157,45 @@ def compute_cell(folder: Path, config: Mapping[str, Any], *, data: Path) -> None
     encoded = {name: encode_pairs(some, tokenizer, encoding)[0] for name, some in tests.items()}
     encoded = in_every_version(encoded, {test["name"]: test["versions_of"] for test in config["tests"]})
     encoded = {"train": train} | {name: some[: config["test_pairs"] or None] for name, some in encoded.items()}
-    rules = TokenRules.of(train)
     categories = {test["name"]: test["category"] for test in config["tests"]} | {"train": "train"}
+    training = {
+        kind: TrainSettings(**{**config["training"], "learning_rate": config["learning_rates"][kind]})
+        for kind in config["kinds"]
+    }
     rows = []
-    for kind in config["kinds"]:
-        settings = TrainSettings(**{**config["training"], "learning_rate": config["learning_rates"][kind]})
-        model = load_reward_model(policy, kind, beta=config["beta"], device="cpu", seed=settings.seed)
-        train_reward_model(model, train, settings)
+    for kind, name, scores in train_and_score(folder, policy, encoded, training, config["beta"]):
+        rows.append(
+            {"cell": config["cell"], "architecture": config["architecture"], "seed": config["seed"], "kind": kind}
+            | {"set": name, "category": categories[name]}
+            | measure(scores, encoded[name], train)
+            | by_prompt(scores, shared[name].shared if name in shared else {})
+        )
+    write_rows(folder / "rows.jsonl", rows)
+
+
+def train_and_score(
+    folder: Path,
+    policy: Any,
+    encoded: Mapping[str, Sequence[EncodedPair]],
+    training: Mapping[str, TrainSettings],
+    beta: float,
+) -> Iterator[tuple[str, str, list[Row]]]:
+    """A reward model of each kind from `policy`, trained on encoded["train"]: kind, set, and its scores on the set.
+
+    Scores, those of the baselines among them, are also stored as scores/KIND_SET.jsonl in `folder`.
+    """
+    from llm_experiments.models import load_reward_model
+    from llm_experiments.scoring import score_pairs
+    from llm_experiments.training import train_reward_model
+
+    rules = TokenRules.of(encoded["train"])
+    for kind, settings in training.items():
+        model = load_reward_model(policy, kind, beta=beta, device="cpu", seed=settings.seed)
+        train_reward_model(model, encoded["train"], settings)
         for name, some in encoded.items():
             scores = _with_rules(score_pairs(model, some, batch_size=32), rules.rewards(some))
             write_rows(folder / "scores" / f"{kind}_{name}.jsonl", scores)
-            rows.append(
-                {"cell": config["cell"], "architecture": config["architecture"], "seed": config["seed"], "kind": kind}
-                | {"set": name, "category": categories[name]}
-                | measure(scores, some, train)
-                | by_prompt(scores, shared[name].shared if name in shared else {})
-            )
-    write_rows(folder / "rows.jsonl", rows)
+            yield kind, name, scores
 
 
 def in_every_version(
