@@ -216,12 +216,12 @@ STUDIES = (
         "ultrafeedback",
         "UltraFeedback: in distribution, rewritten by GPT-4.1, in other domains",
         real_pairs.ultrafeedback,
-        "Small language models trained on a sample of real pairs, the paper's own test files. First panel: accuracy, beside "
-        "rules that read no prompt (grey) and the published means of six larger models (diamonds). Then the same on "
-        "pairs of nearly equal length, and with what a line through the length "
-        "difference explains taken out of the margins. Last: in distribution, by quarter of token overlap with the "
-        "training responses, the paper's explanation of the gap there. Large marks are means with 95 % t intervals "
-        "over clusters (a language model and a training seed; dots); categories are means over the sets below them.",
+        "Small language models trained on a sample of real pairs, the paper's own test files. First panel: accuracy, "
+        "beside rules that read no prompt (grey) and the published means of six larger models (diamonds). Then the "
+        "same on pairs of nearly equal length, and with what a line through the length difference explains taken out "
+        "of the margins. Last: in distribution, by quarter of token overlap with the training responses, the paper's "
+        "explanation of the gap there. Large marks are means with 95 % t intervals over clusters (a language model and "
+        "a training seed; dots); categories are means over the sets below them.",
     ),
     _study(
         "rewardmath",

@@ -11,7 +11,6 @@ from typing import Any
 
 from figures.persona_table import persona_table
 from figures.table import measured, units
-from figures.win_rates import win_table
 from simulations.results import Row, read_json, read_rows
 
 
@@ -117,9 +116,11 @@ ITEMS = (
         "Win-rate bars",
         "share of (model, seed, set) evaluations won by each kind",
         "rewardgap study ultrafeedback",
-        remark="figure win_rates; the published bars are not known",
-        source="study/ultrafeedback/rows.jsonl",
-        table=win_table,
+        tuple(
+            f"ultrafeedback/published/{category}/wins/"
+            for category in ("in-distribution", "token-level shift", "domain shift")
+        ),
+        "figure win_rates; the published bars are not known",
     ),
     Item(
         "The papers' own models (1B to 8B)",

@@ -24,19 +24,6 @@ def wins(rows: Sequence[Row]) -> tuple[int, int, int]:
     return ahead, len(gaps) - ahead - behind, behind
 
 
-def win_table(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """The same as lines of the index's table, from the rows of one study."""
-    lines = []
-    for category, words in CATEGORIES.items():
-        explicit, neither, implicit = wins(where(rows, category=category))
-        total = explicit + neither + implicit
-        if total:
-            ours = f"{explicit / total:.2f}, {neither / total:.2f}, {implicit / total:.2f}"
-            statement = f"{words}: won by explicit, by neither (within 1 %), by implicit"
-            lines.append({"statement": statement, "ours": ours, "n": f"{total} evaluations", "published": ""})
-    return lines
-
-
 @styled
 def win_rates(ultrafeedback: Sequence[Row], rewardmath: Sequence[Row], *, width: Width = "double") -> Figure:
     """A bar per training set and category, its parts labelled with how many evaluations they are."""

@@ -128,7 +128,7 @@ def test_every_item_has_lines_or_says_why_not(tmp_path) -> None:
     table = next(row for name, row in rows.items() if name.startswith("Figure 2"))
     assert [line["published"] for line in table["lines"]].count("0.720") == 1
     assert len(table["lines"]) == 15
-    assert rows["Win-rate bars"]["lines"][0]["ours"] == "1.00, 0.00, 0.00"
+    assert rows["Win-rate bars"]["lines"][0]["ours"] == "1.000"
 
 
 def test_the_persona_table_is_that_of_the_stored_claims() -> None:
