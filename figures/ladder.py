@@ -63,7 +63,7 @@ def ladder(
             axes.set_ylabel("accuracy")
         elif axes.axison:
             axes.set_yticklabels([])
-    handles = kind_handles(kinds_in([*simulated, *language, *persona]))
+    handles = kind_handles(kinds_in([*simulated, *language, *asked]))
     handles += [Line2D([], [], color=REFERENCE, ls="--", lw=0.9, label="theorem: implicit, unseen")]
     legend_above(figure, handles, columns=len(handles) if double else 2)
     return figure

@@ -200,7 +200,7 @@ def persona_controls(rows: Sequence[Row], *, width: Width = "double") -> Figure:
         Line2D([], [], color=INK, marker="D", ms=6, mew=0.9, mfc="none", ls="", label="published"),
         Line2D([], [], color=MUTED, lw=0.7, ls=(0, (2, 2)), label="chance"),
     ]
-    legend_above(figure, handles, columns=4 if double else 2)
+    legend_above(figure, handles, columns=len(handles) if double else 2)
     return figure
 
 
