@@ -77,6 +77,21 @@ STUDIES = {
         "after Lin et al. 2024; its alignment figures are not known",
         "llm_experiments.tasks.iterative_study",
     ),
+    "shifts": Study(
+        "prompt shift x response shift on the synonym language: do the gaps between the kinds add or compound?",
+        "an open question of Lin et al. 2024; no published numbers",
+        "llm_experiments.tasks.shifts_study",
+    ),
+    "scale": Study(
+        "the gap between the kinds against width, depth, vocabulary, pretraining, training pairs and beta (rung 1)",
+        "an open question of Lin et al. 2024; no published numbers",
+        "llm_experiments.tasks.scale_study",
+    ),
+    "prediction": Study(
+        "can the untrained model and the pairs say which shifted pairs an implicit model will rank right? (rung 1)",
+        "ours; no published numbers",
+        "llm_experiments.tasks.prediction_study",
+    ),
     "ultrafeedback": Study(
         "real preferences, their GPT-4.1 rewrites, and other domains, with length controls",
         "Razin et al. 2025, section 5.2",

@@ -9,15 +9,22 @@ from figures.redraw import STORED
 from simulations.results import Claim, read_json, read_rows
 
 FOLDER = STORED / "study"
+MODULES = {"ablations": "ablation"}
 
 
 def recomputed(name: str, folder: Path) -> list[Claim]:
-    study = importlib.import_module(f"llm_experiments.tasks.{name.removesuffix('s')}_study")
+    study = importlib.import_module(f"llm_experiments.tasks.{MODULES.get(name, name)}_study")
     rows = read_rows(folder / "rows.jsonl")
     if name == "repair":
         return study.repair_claims(rows)[0]
     if name == "iterative":
         return study.iterative_claims(rows)[0]
+    if name == "shifts":
+        return study.shift_claims(rows)[0]
+    if name == "prediction":
+        return study.prediction_claims(rows)[0]
+    if name == "scale":
+        return study.scale_claims(rows, study.reference_levels(study.plan()))[0]
     if name == "ablations":
         return study.ablation_claims(rows)[0]
     if name == "hamiltonian":

@@ -9,7 +9,7 @@ The unit of evidence is the cluster: a split of the words, a language model's pr
 its own (head, order and choice of pairs). Within a cluster all prompts share one sign, so prompts are not counted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +28,6 @@ from llm_experiments.tasks.language_claims import language_claims, language_note
 from simulations.results import Claim, Row, read_json, write_json, write_rows
 from theory.preferences import bradley_terry_loss
 
-SPLITS = ("train", "seen_forms", "unseen_forms")
 BETA = 0.1
 TRAIN = TrainSettings(
     max_steps=100, per_device_train_batch_size=16, lr_scheduler_type="linear", max_grad_norm=1.0, logging_steps=50
@@ -43,6 +42,7 @@ PRETRAIN = PretrainSettings(
     hidden=64, layers=2, heads=4, tokenizer="word", block=32, max_positions=64, steps=800, batch_size=64
 )
 DOCUMENTS = 30_000
+ABOUT = ("cell", "label", "architecture", "tied", "trained", "terminator", "n_train", "answers", "cluster", "forms")
 N_TRAIN = 96  # every seen word in four pairs
 
 
@@ -170,25 +170,29 @@ def train_and_score(
     train: list[EncodedPair],
     *,
     consistency: Consistency | None = None,
+    about: Sequence[str] = ABOUT,
 ) -> None:
-    """Train every kind on `train`, score every split, write rows and scores into the cell's folder."""
+    """Train every kind on `train`, score every set of pairs, write rows and scores into the cell's folder.
+
+    Args:
+        about: what every row says of the cell, as fields of `config`.
+    """
     from llm_experiments.models import load_reward_model
     from llm_experiments.scoring import pair_rewards, score_pairs, summarise
     from llm_experiments.training import train_reward_model
 
     bags = bag_of_tokens_accuracy(train, encoded)
-    names = ("cell", "label", "architecture", "tied", "trained", "terminator", "n_train", "answers", "cluster", "forms")
     rows = []
     for kind, learning_rate in config["learning_rates"].items():
         settings = TrainSettings(**{**config["training"], "learning_rate": learning_rate})
         model = load_reward_model(policy, kind, beta=config["beta"], device="cpu", seed=settings.seed)
         train_reward_model(model, train, settings, consistency=consistency)
-        for name in SPLITS:
-            scores = score_pairs(model, encoded[name], batch_size=128)
+        for name, some in encoded.items():
+            scores = score_pairs(model, some, batch_size=128)
             write_rows(folder / "scores" / f"{kind}_{name}.jsonl", scores)
             summary = summarise(scores)
             rows.append(
-                {key: config[key] for key in (*names, "seed")}
+                {key: config[key] for key in (*about, "seed")}
                 | {"kind": kind, "split": name}
                 | {key: summary[key] for key in ("n", "accuracy", "tie_rate", "absolute_margin", "normalised_margin")}
                 | {"loss": float(bradley_terry_loss(pair_rewards(scores))), "bag_of_tokens": bags[name]}
