@@ -14,10 +14,12 @@ Expected of both rungs, written before the first run, in every cluster: the inte
 accuracy) - (change of the implicit one's) lies above zero, and that of two explicit models trained alike but for their
 seed lies within +-0.05; the explicit ones are robust, the implicit one is token-sensitive.
 
-Found: all of it on rung 1, in six clusters. On rung 2, in four clusters of 40 prompts, implicit and explicit are told
-apart in each, and the implicit one is token-sensitive in each. The rest failed: two explicit models are not shown to be
-equal in any cluster (in one they differ, by 0.125: the second loses an eighth of its accuracy on the published
-paraphrase and is token-sensitive; in three the interval reaches beyond 0.05), and not all of them are robust.
+The first run on rung 2, four clusters of 80 training and 40 test prompts, told implicit and explicit apart in each, and
+failed in the rest: no two explicit models were shown to be equal. 40 prompts without a single change give an interval
+of +-0.047, and in one cluster the two did differ, by 0.125: 100 steps on 80 pairs leave them to chance. The second
+design, chosen by explicit models alone on three clusters that it does not use (pairs of them differed by 0.03 at most):
+320 training prompts, 300 steps, 200 test prompts, six clusters. What is expected of it is the same.
+
 `tests/test_stored_stress.py` decides all of this from the stored rows.
 """
 
@@ -50,7 +52,8 @@ from simulations.results import Row, provenance, read_json, write_json, write_ro
 
 PLACE = STORED / "stress"
 PLAIN = EncodingSettings(terminator="strip", max_length=0)
-CLUSTERS = {1: 6, 2: 4}
+CLUSTERS = 6
+N_TRAIN, N_TEST, STEPS = 320, 200, 300  # rung 2
 REWRITES = ("paraphrase", "french", "spanish")
 DAMAGE = ("shuffled_words", "off_topic_sentences")
 LENGTH = 1536  # tokens; no pair of the three sets is longer in a vocabulary of 4096
@@ -72,7 +75,7 @@ def rung_1(folder: Path) -> None:
     language_study.make_base(folder / base, plan.bases[base])
     policy, tokenizer = load_base(str(folder / base / "model"))
     rows = []
-    for cluster in range(CLUSTERS[1]):
+    for cluster in range(CLUSTERS):
         language = Language(**plan.bases[base]["language"])
         split = language.split(cluster, 0)
         pairs = language.pairs(split, "statement", language_study.N_TRAIN, cluster)
@@ -92,12 +95,18 @@ def rung_2(folder: Path) -> None:
     policy, tokenizer = load_base(str(folder / base / "model"))
     questions = read_personas(persona)[EVALUATED]
     rows = []
-    for cluster in range(CLUSTERS[2]):
-        sizes = (persona_study.N_TRAIN, persona_study.N_TEST)
-        train, test = sample_prompts(questions, "constant", *sizes, cluster)
+    for cluster in range(CLUSTERS):
+        train, test = sample_prompts(questions, "constant", N_TRAIN, N_TEST, cluster)
         pairs = encode_pairs(training_pairs(train, cluster), tokenizer, PLAIN)[0]
         shifts = persona_shifts(test, folder / f"{cluster}")
-        given = (policy, tokenizer, pairs, persona_study.TRAIN, persona_study.LEARNING_RATES, persona_study.BETA)
+        given = (
+            policy,
+            tokenizer,
+            pairs,
+            replace(persona_study.TRAIN, max_steps=STEPS),
+            persona_study.LEARNING_RATES,
+            persona_study.BETA,
+        )
         rows += _cluster(2, cluster, given, persona_pairs(test), shifts, folder / f"{cluster}")
     store("rung2", rows)
 
