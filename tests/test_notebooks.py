@@ -22,8 +22,8 @@ def parsed(cell: nbformat.NotebookNode) -> ast.Module:
     return ast.parse("\n".join(lines))
 
 
-def test_the_story_and_the_four_of_the_theory_are_there():
-    assert {path.name[:2] for path in NOTEBOOKS} >= {"00", "01", "02", "03", "04"}
+def test_the_story_and_those_of_the_theory_and_of_the_studies_are_there():
+    assert {path.name[:2] for path in NOTEBOOKS} >= {"00", "01", "02", "03", "04", "05", "06", "07", "08"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
