@@ -11,6 +11,7 @@ from figures import cycles, draw, dynamics, real_pairs, shifts, simulations, stu
 from figures.iterative import iterative
 from figures.ladder import ladder
 from figures.picture import Picture
+from figures.questions import QUESTIONS
 
 STORY = (
     Picture(
@@ -274,4 +275,4 @@ STUDIES = (
     ),
 )
 
-PICTURES = (*STORY, *STUDIES, *SIMULATIONS, *MODELS)
+PICTURES = (*STORY, *STUDIES, *QUESTIONS, *SIMULATIONS, *MODELS)

@@ -63,6 +63,7 @@ AGREEMENT_LEGEND = (
     "changes of margins; slope: of measured on predicted, 1 where the theory is exact; AUC of flips: does the\n"
     "predicted change tell which pairs end up ranked the other way, 0.5 is chance"
 )
+COEFFICIENTS = {"head": "the head's coefficients", "all": "coefficients of all parameters"}
 AGREEMENT = ("slope", "relative_error", "sign_agreement", "correlation", "flipped", "flip_auc")
 
 
@@ -71,7 +72,10 @@ def agreement_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     what moved hidden states, so that the theory's assumption does not hold."""
     heads = ("slope", "relative error", "signs agree", "correlation", "flipped", "AUC of flips")
     lines: list[Sequence[str]] = [("", "", "pairs", *heads)]
+    predictions = [row for row in metrics.values() if row["phase"] == "prediction"]
     for row in metrics.values():
+        if row["phase"] == "prediction":
+            continue
         where = (
             f"step size {row['step_size']:g}"
             if row["phase"] == "one_step"
@@ -81,7 +85,12 @@ def agreement_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
             (f"{row['kind']}, {row['trained']}", where, str(row["n"]), *(_precise(row[name]) for name in AGREEMENT))
         )
     notes = {f"{row['trained']}: {row['violation']}" for row in metrics.values() if row.get("violation")}
-    return "\n".join([aligned(lines), AGREEMENT_LEGEND, *sorted(notes)])
+    said = [
+        f"{row['kind']}: predicted to rank {row['predicted_accuracy']:.3f} of {row['n']} pairs right after training on "
+        f"the training pairs (by {COEFFICIENTS[row['coefficients']]})"
+        for row in predictions
+    ]
+    return "\n".join([aligned(lines), AGREEMENT_LEGEND, *sorted(notes), *said])
 
 
 def _precise(value: float | None) -> str:

@@ -12,10 +12,11 @@ transformers computes norms in float32 whatever the weights are: where hidden st
 a reward are rounding, and small steps say nothing. With `head` they stay, and float64 carries any step.
 
 The folder ends up with one_step.jsonl (a row per evaluated pair, step size, kind and what was moved), training.jsonl
-(the same along a training run), metrics.json and provenance.json. Along training two predictions run: `frozen` knows
-hidden states and output layer at step 0 only and lets nothing but its own predicted margins act back, `tracked` adds
-up one-step predictions from the states of every step. No prediction ever sees a measured reward after step 0, but for
-`tracked`, which sees the model.
+(the same along a training run), prediction.jsonl (with --predict: which pairs will be ranked right, before anything is
+trained; llm_experiments/prediction.py), metrics.json and provenance.json. Along training two predictions run: `frozen`
+knows hidden states and output layer at step 0 only and lets nothing but its own predicted margins act back, `tracked`
+adds up one-step predictions from the states of every step. No prediction ever sees a measured reward after step 0, but
+for `tracked`, which sees the model.
 """
 
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ from llm_experiments.batches import Batch, collate_pairs
 from llm_experiments.encoding import EncodedPair
 from llm_experiments.inputs import Metrics, part_of, read_inputs, run_in_folder
 from llm_experiments.models import RewardModel, kind_of, load_reward_model, load_tokenizer, model_folder
+from llm_experiments.prediction import prediction_rows, summarise_predictions
 from llm_experiments.predictions import loss_factors, output_layer, response_states, reward_rates
 from llm_experiments.scoring import check_lengths
 from llm_experiments.settings import DynamicsRequest, EncodingSettings
@@ -249,6 +251,8 @@ def run_dynamics(request: DynamicsRequest) -> Metrics:
 
 
 def _run(request: DynamicsRequest, output: Path) -> Metrics:
+    if request.predict != "none" and request.kind == "generative":
+        raise UserError(f"--predict {request.predict}: is for explicit and implicit models; leave it out")
     for name, value in (("step", min(request.step, default=0)), ("learning_rate", request.learning_rate)):
         if not value > 0:
             raise UserError(f"--{name} must be positive, got {value:g}")
@@ -260,7 +264,7 @@ def _run(request: DynamicsRequest, output: Path) -> Metrics:
         next(iter(read_inputs((place,), tokenizer, encoding, request.split, flags=(flag, flag)).values()))
         for place, flag in ((request.train_pairs, "--train_pairs"), (request.pairs, "--pairs"))
     )
-    one, along, models = [], [], {}
+    one, along, scores, models = [], [], [], {}
     for kind in kinds:
         model = load_reward_model(
             source,
@@ -279,6 +283,10 @@ def _run(request: DynamicsRequest, output: Path) -> Metrics:
         experiment = Experiment(model, evaluation.pairs, train.pairs, request.generative_loss, request.batch_size)
         models[kind] = describe(experiment)
         family = {"model": model.config.model_type}
+        if request.predict != "none" and kind != "generative":
+            scores += prediction_rows(
+                model, evaluation.pairs, train.pairs, moved=request.predict, batch_size=request.batch_size
+            )
         for trained in _arms(model, request.trainable):
             one += [family | row for row in one_step_rows(experiment, trained, request.step)]
             if request.max_steps > 0:
@@ -295,12 +303,15 @@ def _run(request: DynamicsRequest, output: Path) -> Metrics:
     write_rows(output / "one_step.jsonl", one)
     if along:
         write_rows(output / "training.jsonl", along)
+    if scores:
+        write_rows(output / "prediction.jsonl", scores)
     audits = {"train_pairs": train.audit.to_row(), "pairs": evaluation.audit.to_row()}
     write_json(output / "provenance.json", provenance(seed=request.seed, audits=audits, models=models))
     last = max((row["step"] for row in along), default=0)
     metrics = summarise_dynamics(
         [*one, *(row for row in along if row["step"] == last)], tie_tolerance=request.tie_tolerance
     )
+    metrics |= summarise_predictions(scores)
     write_json(output / "metrics.json", metrics)
     finish_run(output)
     return metrics

@@ -29,6 +29,7 @@ from llm_experiments.batches import collate_pairs, collate_rows
 from llm_experiments.encoding import EncodedPair
 from llm_experiments.models import RewardModel
 from llm_experiments.predictions import response_states, reward_rates
+from simulations.results import Row
 
 Moved = Literal["all", "head"]
 AT_A_TIME = 32  # gradients of evaluated pairs
@@ -57,6 +58,32 @@ def predicted_margins(
 def predicted_accuracy(scores: Float[np.ndarray, " pairs"]) -> float:
     """The share of pairs whose score is positive; a score of zero is half a pair."""
     return float(np.mean((scores > 0) + 0.5 * (scores == 0)))
+
+
+def prediction_rows(
+    model: RewardModel,
+    evaluated: Sequence[EncodedPair],
+    trained: Sequence[EncodedPair],
+    *,
+    moved: Moved,
+    batch_size: int = 8,
+) -> list[Row]:
+    """A row per evaluated pair; what `rewardgap dynamics --predict` stores."""
+    scores = predicted_margins(model, evaluated, trained, moved=moved, batch_size=batch_size)
+    return [
+        {"kind": model.kind, "coefficients": moved, "id": pair.id, "subset": pair.subset, "score": float(score)}
+        for pair, score in zip(evaluated, scores, strict=True)
+    ]
+
+
+def summarise_predictions(rows: Sequence[Row]) -> dict[str, Row]:
+    """By kind, the accuracy that the scores predict."""
+    found = {}
+    for kind, moved in dict.fromkeys((row["kind"], row["coefficients"]) for row in rows):
+        scores = np.array([row["score"] for row in rows if row["kind"] == kind])
+        row = {"kind": kind, "phase": "prediction", "coefficients": moved, "n": len(scores)}
+        found[f"{kind}/prediction"] = row | {"predicted_accuracy": predicted_accuracy(scores)}
+    return found
 
 
 def margin_kernel(

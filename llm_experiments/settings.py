@@ -327,6 +327,8 @@ class DynamicsRequest(EncodingSettings, ModelSettings):
     """Also train for so many plain gradient steps and compare along the way; 0 for the one step alone"""
     learning_rate: float = 1e-3
     """Size of those training steps"""
+    predict: Literal["none", "head", "all"] = "none"
+    """Say before training which pairs it will rank right, by the head's coefficients or those of all parameters"""
     generative_loss: Literal["cross_entropy", "bradley_terry"] = "cross_entropy"
     """Loss of generative models"""
     dtype: Literal["float64", "float32"] = "float64"

@@ -3,6 +3,7 @@
 import numpy as np
 
 from figures.study_arms import ABLATIONS, REPAIRS
+from llm_experiments.tasks.shifted_pairs import FACTORIAL
 from simulations.results import Row
 
 ONE_KIND = {"mean-pooling": ("explicit",), "no-reference": ("implicit",)}
@@ -121,3 +122,43 @@ def generation_rows(seeds: int = 3) -> list[Row]:
                 row |= {"cycles": int(policy == "implicit" and seed == 0)}
                 rows.append(row | {"log_probability_correct": np.full(5, logs).tolist()})
     return [*rows, {"cell": "control", "policy": "reference", "samples": 400, "orders": 390, "cycles": 40}]
+
+
+def factorial_rows(arm, accuracies, n=100):
+    """Explicit models at 0.95, implicit ones at `accuracies`, a list per cluster in the order of FACTORIAL."""
+    return [
+        {"cell": arm, "kind": kind, "split": split, "cluster": c, "forms": c, "seed": 0, "n": n, "accuracy": value}
+        for c, some in enumerate(accuracies)
+        for kind in ("explicit", "implicit")
+        for split, value in [("train", 1.0), *zip(FACTORIAL, some if kind == "implicit" else [0.95] * 4, strict=True)]
+    ]
+
+
+def scale_rows(slope):
+    """Implicit accuracy falls by `slope` per doubling of pairs, beta has implicit models only."""
+    cells = [("reference", 0.0, 0.0), *(("training_pairs", 96.0 * 2**x, x) for x in (-2, -1, 1)), ("beta", 0.4, 2)]
+    return [
+        {"sweep": sweep, "level": level, "kind": kind, "split": split, "seed": seed, "forms": forms}
+        | {"accuracy": 0.9 if kind == "explicit" else 0.6 + seed / 50 - x * slope}
+        for sweep, level, x in cells
+        for kind in ("explicit", "implicit")
+        if (sweep, kind) != ("beta", "explicit")
+        for split in ("train", "seen_forms", "unseen_forms")
+        for seed in range(4)
+        for forms in range(2)
+    ]
+
+
+def predicted_rows(noise):
+    """Six models by eight cells in which between none and all of 20 pairs are ranked right, scored with noise."""
+    random, rows = np.random.default_rng(0), []
+    for model in range(6):
+        for cell in range(8):
+            right = random.random(20) < cell / 7
+            scores = {"all": np.where(right, 1.0, -1.0) + noise * random.normal(size=20)}
+            scores |= {"head": np.zeros(20), "overlap": np.zeros(20)}
+            about = {"model": model, "held_out": True, "shift": cell}
+            rows.append(about | {"kind": "explicit", "accuracy": 1.0, "all": 1.0, "head": 1.0, "overlap": 0.5})
+            rows.append(about | {"kind": "implicit", "accuracy": float(right.mean()), "right": right, "pairs": scores})
+            rows[-1] |= {name: float(np.mean((values > 0) + 0.5 * (values == 0))) for name, values in scores.items()}
+    return rows

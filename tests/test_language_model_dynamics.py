@@ -187,8 +187,11 @@ def words(folder, output, *more):
 @pytest.mark.integration
 def test_the_command_reports_every_kind_and_what_moved(folder, capsys):
     asked = words(folder, "run", "--step", "1e-4", "1e-5", "--max_steps", "2", "--reference", "none", "--beta", "0.1")
-    assert rewardgap.main(asked) == 0
+    assert rewardgap.main([*asked, "--predict", "all"]) == 0
     text = capsys.readouterr().out
+    scores = read_rows(folder / "run" / "prediction.jsonl")
+    assert [row["kind"] for row in scores] == ["explicit"] * 6 + ["implicit"] * 6
+    assert f"implicit: predicted to rank {np.mean([row['score'] > 0 for row in scores[6:]]):.3f} of 6 pairs" in text
     assert "tied: the output layer is the input embedding" in text
     metrics, rows = read_json(folder / "run" / "metrics.json"), read_rows(folder / "run" / "one_step.jsonl")
     arms = {(row["kind"], row["trained"]) for row in rows}
@@ -200,7 +203,7 @@ def test_the_command_reports_every_kind_and_what_moved(folder, capsys):
         assert abs(metrics[f"{kind}/head/one_step/1e-05"]["slope"] - 1) <= SLOPE
     about = read_json(folder / "run" / "provenance.json")["models"]["implicit"]
     assert about["soft_cap"] == 30
-    assert rewardgap.main([*asked, "--json"]) == 0  # finished: read, not computed
+    assert rewardgap.main([*asked, "--predict", "all", "--json"]) == 0  # finished: read, not computed
     assert json.loads(capsys.readouterr().out)["metrics"] == metrics
 
 
@@ -212,6 +215,8 @@ def test_one_kind_one_arm_and_mistakes(folder, capsys):
     assert all(row["margin"] == 0 for row in rows)  # the policy is its own reference
     assert rewardgap.main(words(folder, "bad", "--step", "0")) == 2
     assert "--step must be positive" in capsys.readouterr().err
+    assert rewardgap.main(words(folder, "bad", "--kind", "generative", "--predict", "head")) == 2
+    assert "--predict head: is for explicit and implicit models" in capsys.readouterr().err
     assert not (folder / "bad").exists()
 
 

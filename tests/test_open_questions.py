@@ -6,15 +6,17 @@ import torch
 
 from llm_experiments.agreement import flip_auc
 from llm_experiments.models import load_reward_model
-from llm_experiments.prediction import margin_kernel, predicted_accuracy, predicted_margins, prompt_likeness
+from llm_experiments.prediction import margin_kernel, predicted_margins, prompt_likeness
 from llm_experiments.tasks import prediction_study, scale_study, shifts_study
 from llm_experiments.tasks.language import Language
 from llm_experiments.tasks.prediction_claims import area_over_models, prediction_claims
-from llm_experiments.tasks.scale_study import own_levels, scale_claims
+from llm_experiments.tasks.scale_claims import REFERENCE, scale_claims
+from llm_experiments.tasks.scale_study import own_levels
 from llm_experiments.tasks.shift_claims import interactions, persona_factorial, shift_claims
 from llm_experiments.tasks.shifted_pairs import FACTORIAL, marked_pairs, shifted_pairs
 from simulations.results import read_rows
 from tests.lm import language_model, random_pairs
+from tests.study_rows import factorial_rows, predicted_rows, scale_rows
 
 LANGUAGE = Language(groups=2, words=4, meetings=2, traits=8)
 SPLIT = LANGUAGE.split(0, seed=3)
@@ -70,16 +72,6 @@ def test_a_marked_prefix_tells_the_sides_apart_and_swapping_it_tells_them_apart_
     assert all(pair.chosen.split()[0] == pair.rejected.split()[0] for pair in sets["one_prefix"])
 
 
-def factorial_rows(arm, accuracies, n=100):
-    """Explicit models at 0.95, implicit ones at `accuracies`, a list per cluster in the order of FACTORIAL."""
-    return [
-        {"cell": arm, "kind": kind, "split": split, "cluster": c, "forms": c, "seed": 0, "n": n, "accuracy": value}
-        for c, some in enumerate(accuracies)
-        for kind in ("explicit", "implicit")
-        for split, value in [("train", 1.0), *zip(FACTORIAL, some if kind == "implicit" else [0.95] * 4, strict=True)]
-    ]
-
-
 def test_interactions_are_zero_for_shifts_that_add_and_each_scale_has_its_own_zero():
     adds = interactions(factorial_rows("a", [[0.9, 0.8, 0.7, 0.6], [0.85, 0.8, 0.75, 0.7]]))
     np.testing.assert_allclose(adds["accuracy"], 0, atol=1e-12)
@@ -123,14 +115,13 @@ def test_the_four_cells_of_the_persona_study_are_found_in_its_rows():
 
 
 def test_every_level_of_every_sweep_has_the_same_clusters_and_one_thing_changed():
-    plan = scale_study.plan()
-    own = own_levels(plan.cells["reference-0/00"], plan.bases[plan.cells["reference-0/00"]["base"]])
+    plan, own = scale_study.plan(), REFERENCE
     clusters: dict[str, set] = {}
     for cell in plan.cells.values():
         clusters.setdefault(cell["cell"], set()).add((cell["seed"], cell["forms"]))
         here = own_levels(cell, plan.bases[cell["base"]])
         changed = {name for name, value in here.items() if value != own[name]}
-        assert changed == ({cell["sweep"]} - {"reference"})
+        assert changed == {cell["sweep"]} - {"reference"}
         assert here.get(cell["sweep"]) in (None, cell["level"])
     assert len({frozenset(some) for some in clusters.values()}) == 1
     for sweep, levels in scale_study.LEVELS.items():
@@ -140,46 +131,15 @@ def test_every_level_of_every_sweep_has_the_same_clusters_and_one_thing_changed(
         }
 
 
-def scale_rows(slope):
-    """Implicit accuracy falls by `slope` per doubling of pairs, beta has implicit models only."""
-    cells = [("reference", 0.0, 0.0), *(("training_pairs", 96.0 * 2**x, x) for x in (-2, -1, 1)), ("beta", 0.4, 2)]
-    return [
-        {"sweep": sweep, "level": level, "kind": kind, "split": split, "seed": seed, "forms": forms}
-        | {"accuracy": 0.9 if kind == "explicit" else 0.6 + seed / 50 - x * slope}
-        for sweep, level, x in cells
-        for kind in ("explicit", "implicit")
-        if (sweep, kind) != ("beta", "explicit")
-        for split in ("train", "seen_forms", "unseen_forms")
-        for seed in range(4)
-        for forms in range(2)
-    ]
-
-
 def test_a_planted_slope_is_found_per_doubling_and_decides_what_was_expected():
-    own = {"training_pairs": 96.0, "beta": 0.1}
     for slope, flat in ((0.1, False), (0.01, True)):
-        found, _ = scale_claims(scale_rows(slope), own)
+        found, _ = scale_claims(scale_rows(slope))
         claims = {claim.id: claim for claim in found}
-        for sweep in own:
+        for sweep in ("training_pairs", "beta"):
             claim = claims[f"scale/{sweep}/slope/unseen_forms"]
             assert (claim.measured, claim.holds) == (pytest.approx(slope), flat)
         assert claims["scale/training_pairs/slope/seen_forms"].holds is False
         assert claims["scale/beta/0.4/unseen_forms"].measured == pytest.approx(0.3 - 0.03 + 2 * slope)
-
-
-def predicted_rows(noise):
-    """Six models by eight cells in which between none and all of 20 pairs are ranked right, scored with noise."""
-    random, rows = np.random.default_rng(0), []
-    for model in range(6):
-        for cell in range(8):
-            right = random.random(20) < cell / 7
-            scores = {"all": np.where(right, 1.0, -1.0) + noise * random.normal(size=20)}
-            scores |= {"head": np.zeros(20), "overlap": np.zeros(20)}
-            about = {"model": model, "held_out": True, "shift": cell}
-            rows.append(about | {"kind": "explicit", "accuracy": 1.0, "all": 1.0, "head": 1.0, "overlap": 0.5})
-            rows.append(about | {"kind": "implicit", "accuracy": right.mean(), "right": right, "pairs": scores})
-            rows[-1] |= {name: predicted_accuracy(values) for name, values in scores.items()}
-    return rows
 
 
 def test_a_score_that_knows_and_one_that_guesses_are_told_apart():

@@ -24,7 +24,7 @@ def recomputed(name: str, folder: Path) -> list[Claim]:
     if name == "prediction":
         return study.prediction_claims(rows)[0]
     if name == "scale":
-        return study.scale_claims(rows, study.reference_levels(study.plan()))[0]
+        return study.scale_claims(rows)[0]
     if name == "ablations":
         return study.ablation_claims(rows)[0]
     if name == "hamiltonian":

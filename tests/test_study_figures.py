@@ -4,12 +4,14 @@ import legibility
 import numpy as np
 import pytest
 import study_rows
+from story_rows import persona_rows
 
 from figures import cycles, real_pairs, win_rates
 from figures.gallery import STUDIES
 from figures.marks import over_crossed, where
 from figures.picture import load
 from figures.published import ITEMS, published_rows
+from figures.questions import QUESTIONS
 from figures.redraw import STORED
 from figures.study_arms import ABLATIONS, ablations
 from figures.style import COLOUR, INCHES, MARKER
@@ -17,7 +19,7 @@ from llm_experiments.tasks import hamiltonian_claims, hamiltonian_study, real_cl
 from simulations.results import Claim, Row, read_json, write_json, write_rows
 from simulations.statistics import crossed_interval
 
-PICTURES = {picture.name: picture for picture in STUDIES}
+PICTURES = {picture.name: picture for picture in (*STUDIES, *QUESTIONS)}
 ULTRAFEEDBACK = study_rows.real_rows(study_rows.ULTRAFEEDBACK_SETS)
 REWARDMATH = study_rows.real_rows(study_rows.REWARDMATH_SETS, ("published-split", "leak-free"))
 ROWS: dict[str, tuple[list[Row], ...]] = {
@@ -28,6 +30,9 @@ ROWS: dict[str, tuple[list[Row], ...]] = {
     "ablations": (study_rows.ablation_rows(),),
     "repair": (study_rows.repair_rows(),),
     "iterative": (study_rows.optimised_rows(),),
+    "combined_shifts": (study_rows.factorial_rows("96-pairs", [[1.0, 0.9, 0.6, 0.4]] * 3), [], persona_rows()),
+    "scale": (study_rows.scale_rows(0.05),),
+    "prediction": (study_rows.predicted_rows(1.0),),
 }
 
 
@@ -72,6 +77,14 @@ def test_a_category_is_the_mean_of_its_sets_within_a_cluster_and_rules_stand_bes
     longest = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == ">"]
     assert longest == pytest.approx([0.58] * len(labels))
     assert "no such pairs" in " ".join(text.get_text() for text in figure.axes[1].texts)
+
+
+def test_a_slope_in_a_title_and_an_interaction_are_those_of_the_rows() -> None:
+    titles = [axes.get_title(loc="left") for axes in PICTURES["scale"].draw(*ROWS["scale"]).axes]
+    assert titles[0] == "a  +0.050 [+0.050, +0.050]"
+    axes = PICTURES["combined_shifts"].draw(*ROWS["combined_shifts"]).axes
+    marks = [line.get_xdata()[0] for line in axes[1].lines if line.get_marker() == "o"]
+    assert marks[0] == pytest.approx(0.55 - 0.05 - 0.35 - 0.05)
 
 
 def test_what_was_published_is_what_the_claims_quote() -> None:

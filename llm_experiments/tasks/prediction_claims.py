@@ -46,9 +46,9 @@ def prediction_claims(rows: Sequence[Row]) -> tuple[list[Claim], list[str]]:
                 "gap": f"{cells}: gap (explicit minus implicit accuracy) predicted by {words}, and measured",
             }
             intervals = {
-                "auc": area_over_models(_pairs(implicit, score)),
-                "accuracy": correlation_over_models(_accuracies(implicit, score)),
-                "gap": correlation_over_models(_gaps(some, score)),
+                "auc": area_over_models(pair_tables(implicit, score)),
+                "accuracy": correlation_over_models(accuracies(implicit, score)),
+                "gap": correlation_over_models(gap_tables(some, score)),
             }
             for name, statement in measures.items():
                 id = f"prediction/{part.replace(' ', '_')}/{name}/{score}"
@@ -102,7 +102,8 @@ def _by_model(rows: Sequence[Row]) -> list[list[Row]]:
     return [[row for row in rows if row["model"] == model] for model in dict.fromkeys(row["model"] for row in rows)]
 
 
-def _pairs(rows: Sequence[Row], score: str) -> list[Table]:
+def pair_tables(rows: Sequence[Row], score: str) -> list[Table]:
+    """Of implicit rows, a table per model. Column 0: is the pair ranked right; column 1: its score."""
     return [np.concatenate([_of_row(row, score) for row in some]) for some in _by_model(rows)]
 
 
@@ -110,15 +111,16 @@ def _of_row(row: Row, score: str) -> Table:
     return np.column_stack([row["right"], row["pairs"][score]])
 
 
-def _accuracies(rows: Sequence[Row], score: str) -> list[Table]:
+def accuracies(rows: Sequence[Row], score: str) -> list[Table]:
+    """A table per model. Column 0: measured; column 1: predicted."""
     return [np.array([[row["accuracy"], row[score]] for row in some]) for some in _by_model(rows)]
 
 
-def _gaps(rows: Sequence[Row], score: str) -> list[Table]:
+def gap_tables(rows: Sequence[Row], score: str) -> list[Table]:
     """Measured and predicted explicit minus implicit accuracy. The overlap says the same of both kinds: its gap is what
     the implicit model lacks to 1."""
     explicit, implicit = (
-        _accuracies([row for row in rows if row["kind"] == kind], score) for kind in ("explicit", "implicit")
+        accuracies([row for row in rows if row["kind"] == kind], score) for kind in ("explicit", "implicit")
     )
     predicted = [np.ones_like(table) for table in explicit] if score == "overlap" else explicit
     return [

@@ -20,24 +20,18 @@ what the gap comes from, and no size brings them together: on unseen words the g
 doubling in every sweep. On seen words the gap falls with training pairs (slope at most 0).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from llm_experiments.cells import Plan
 from llm_experiments.tasks import language_study
 from llm_experiments.tasks.language import Language
 from llm_experiments.tasks.language_study import ABOUT, encoded_pairs, load_base, make_base
-from simulations.interval_claims import interval_claim
+from llm_experiments.tasks.scale_claims import REFERENCE, Level, scale_claims
 from simulations.results import Claim, Row
-from simulations.statistics import crossed_interval
 
 __all__ = ["claims", "compute_cell", "make_base", "plan"]
-
-Level = float | int
-Gaps = Mapping[tuple[int, int], float]  # by cluster: pretraining seed, split of the words
 
 LEVELS: dict[str, tuple[Level, ...]] = {  # the reference's level is among them
     "training_pairs": (24, 48, 96, 192, 384, 768),
@@ -49,7 +43,6 @@ LEVELS: dict[str, tuple[Level, ...]] = {  # the reference's level is among them
 }
 QUICK = {"training_pairs": (24, 96), "beta": (0.1, 0.3)}
 MODELS, SPLITS = 4, 2  # pretraining seeds, and splits of the words over each
-LITTLE = 0.05
 
 
 def plan(data: None = None, *, quick: bool = False) -> Plan:
@@ -57,22 +50,18 @@ def plan(data: None = None, *, quick: bool = False) -> Plan:
     rung1 = language_study.plan(quick=quick)
     bases: dict[str, Row] = {}
     cells: dict[str, Row] = {}
+    levels = QUICK if quick else LEVELS
+    others = [(sweep, level) for sweep, some in levels.items() for level in some if level != REFERENCE[sweep]]
     clusters = [(0, 0)] if quick else [(seed, forms) for seed in range(MODELS) for forms in range(SPLITS)]
     for seed, forms in clusters:
         number = seed * Language().groups + forms
         reference = rung1.cells[f"registered/statement-{number:02d}"]
-        for sweep, level in [("reference", 0.0), *_others(QUICK if quick else LEVELS, reference, rung1.bases)]:
+        for sweep, level in [("reference", 0.0), *others]:
             cell, base = _changed(reference, rung1.bases[reference["base"]], sweep, level)
             name = f"{sweep}-{level:g}"
             bases[cell["base"]] = base
             cells[f"{name}/{number:02d}"] = cell | {"cell": name, "sweep": sweep, "level": level}
     return Plan(bases, cells)
-
-
-def _others(levels: Mapping[str, Sequence[Level]], cell: Row, bases: Mapping[str, Row]) -> list[tuple[str, Level]]:
-    """Every level of every sweep but the reference's own."""
-    own = own_levels(cell, bases[cell["base"]])
-    return [(sweep, level) for sweep, some in levels.items() for level in some if level != own[sweep]]
 
 
 def own_levels(cell: Row, base: Row) -> dict[str, Level]:
@@ -115,78 +104,4 @@ def compute_cell(folder: Path, config: Mapping[str, Any], *, data: None = None) 
 
 
 def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
-    return scale_claims(plan.gather(folder), reference_levels(plan))
-
-
-def reference_levels(plan: Plan) -> dict[str, Level]:
-    """Where the reference stands in every sweep."""
-    first = next(iter(plan.cells.values()))
-    return own_levels(first, plan.bases[first["base"]])
-
-
-def scale_claims(rows: Sequence[Row], own: Mapping[str, Level]) -> tuple[list[Claim], list[str]]:
-    """The gap at every level, and its slope per doubling, on seen and on unseen words.
-
-    Args:
-        own: the reference's level in every sweep.
-    """
-    made: list[Claim] = []
-    notes = ["Scale: nothing is tuned again at any level. Accuracy on training pairs, lowest of a level's models:"]
-    for sweep in dict.fromkeys(row["sweep"] for row in rows if row["sweep"] != "reference"):
-        levels = sorted({row["level"] for row in rows if row["sweep"] == sweep} | {own[sweep]})
-        for split, words in (("seen_forms", "seen words"), ("unseen_forms", "unseen words")):
-            table = gaps_by_level(rows, sweep, own[sweep], split)
-            for level in levels:
-                statement = f"gap (explicit minus implicit accuracy) at {sweep} {level:g}, {words}"
-                made.append(_claim(f"{sweep}/{level:g}/{split}", statement, table[level]))
-            expected = {"op": "within", "value": (-LITTLE, LITTLE)} if split == "unseen_forms" else {}
-            if (sweep, split) == ("training_pairs", "seen_forms"):
-                expected = {"op": "<=", "value": 0.0}
-            statement = f"slope of the gap per doubling of {sweep}, {words}"
-            made.append(_claim(f"{sweep}/slope/{split}", statement, slopes(table), **expected))
-        notes.append(f"Scale: {sweep}: {_fits(rows, sweep, own[sweep], levels)}.")
-    return made, notes
-
-
-def gaps_by_level(rows: Sequence[Row], sweep: str, own: Level, split: str) -> dict[Level, Gaps]:
-    """Level -> cluster (seed, split of the words) -> explicit minus implicit accuracy. An explicit model that was not
-    trained at a level, having no such number, is the reference's."""
-    found: dict[str, dict[Level, dict[tuple[int, int], float]]] = {"explicit": {}, "implicit": {}}
-    for row in rows:
-        if row["split"] == split and row["sweep"] in (sweep, "reference"):
-            level = own if row["sweep"] == "reference" else row["level"]
-            found[row["kind"]].setdefault(level, {})[row["seed"], row["forms"]] = row["accuracy"]
-    explicit, implicit = found["explicit"], found["implicit"]
-    return {
-        level: {
-            cluster: explicit.get(level, explicit[own])[cluster] - value for cluster, value in implicit[level].items()
-        }
-        for level in sorted(implicit)
-    }
-
-
-def slopes(table: Mapping[Level, Gaps]) -> dict[tuple[int, int], float]:
-    """Per cluster, the least-squares slope against log2 of the level."""
-    x = np.log2(sorted(table))
-    x = x - x.mean()
-    clusters = next(iter(table.values()))
-    return {cluster: float(x @ [table[level][cluster] for level in sorted(table)] / (x @ x)) for cluster in clusters}
-
-
-def _fits(rows: Sequence[Row], sweep: str, own: Level, levels: Sequence[Level]) -> str:
-    def lowest(kind: str, level: Level) -> str:
-        where = ("reference", 0.0) if level == own else (sweep, level)
-        some = [
-            row["accuracy"]
-            for row in rows
-            if (row["sweep"], row["level"]) == where and (row["kind"], row["split"]) == (kind, "train")
-        ]
-        return f"{min(some):.2f}" if some else "-"
-
-    return ", ".join(f"{level:g} {lowest('explicit', level)} and {lowest('implicit', level)}" for level in levels)
-
-
-def _claim(id: str, statement: str, values: Gaps, **expected: Any) -> Claim:
-    interval = crossed_interval(values.values(), [forms for _, forms in values], [seed for seed, _ in values])
-    rest = {"model": "Mistral, untied", **expected}
-    return interval_claim(f"scale/{id}", statement, interval, rung=1, **rest)
+    return scale_claims(plan.gather(folder))
