@@ -53,7 +53,6 @@ def ablations(rows: Sequence[Row], *, width: Width = "double") -> Figure:
     one prefix."""
     asked = where(by_answers(rows), prompts="test")
     panels = {title: where(asked, condition=condition) for condition, title in ANSWERS.items()}
-    panels[ANSWERS["seen"]] = [row for row in panels[ANSWERS["seen"]] if row["split"] != "train"]
     return _arms(panels, ABLATIONS, lambda some: over_clusters(some, cluster="seed"), width)
 
 
