@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from figures import cycles, draw, dynamics, real_pairs, shifts, simulations, study_arms, trajectories, win_rates
 from figures.iterative import iterative
 from figures.ladder import ladder
+from figures.lin_grid import lin_grid
 from figures.picture import Picture
 from figures.questions import QUESTIONS
 
@@ -261,6 +262,19 @@ STUDIES = (
         "line, no repair but an upper limit) the tested words themselves; all arms take the same number of steps. "
         "Large marks are means with 95 % intervals over clusters (dots): the widest of those over clusters, splits of "
         "the words and language models.",
+    ),
+    _study(
+        "lin2024",
+        "Six training sets x six evaluation sets",
+        lin_grid,
+        "Small language models trained on one set of real pairs (lines) and evaluated on held-out prompts of every set "
+        "(columns); six sets at hand, not those of the paper. In every cell the accuracy, or the difference, and half "
+        "its 95 % interval, the wider of those over clusters (a language model and a training seed) and over pairs. "
+        "Framed: the training set's own held-out prompts; dotted: another set of the same domain, with other "
+        "generators of responses. Bold: an interval without zero, one cell at a time, not corrected for their number. "
+        "d: the differences in order, their mean per shift (blue), and the mean and the largest drop that Lin et al. "
+        "(2024) report over five settings; which five is not known.",
+        "grid.jsonl",
     ),
     _study(
         "iterative",

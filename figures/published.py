@@ -1,4 +1,6 @@
-"""Every item of Razin et al. (2025) that could be established, beside what is produced here: the index's first table.
+"""Every item of Razin et al. (2025) and Lin et al. (2024) that could be established, beside what is produced here.
+
+The index's first table.
 
 An item names the claims that answer it, by the beginning of their ids, in the summaries of stored results, or counts
 rows, or says why there is nothing. Published values are quoted from the claims; none is typed in here a second time.
@@ -127,6 +129,25 @@ ITEMS = (
         "every experiment above at its published scale",
         "rewardgap study NAME --scale paper --plan",
         remark="not measured: needs GPUs and hub access; the recipes train one step in the tests",
+    ),
+    Item(
+        "Lin et al. (2024): accuracy out of distribution",
+        "the implicit model's drop on average and at most, over five settings that are not known",
+        "rewardgap study lin2024",
+        (
+            "lin2024/in-distribution/drop",
+            "lin2024/response shift/drop",
+            "lin2024/prompt shift/drop",
+            "lin2024/shifted/drop",
+            "lin2024/shifted/largest-drop",
+        ),
+        "six other sets and models made here, figure lin2024; of the paper's tables no cell is known",
+    ),
+    Item(
+        "Lin et al. (2024): iterative DPO",
+        "explicit or implicit labels over rounds",
+        "rewardgap study iterative",
+        remark="the published protocol is not known; figure iterative",
     ),
 )
 

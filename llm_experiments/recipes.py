@@ -7,21 +7,27 @@ Settings are those of the published code of Razin et al. (2025) (arXiv 2507.0798
 a constant 1e-6, no warm-up, no clipping, no weight decay, beta 0.01, all parameters, effective batch 32, last epoch's
 model. Not as published: runs are seeded, the last step of an epoch has its full weight, and no sequence loses its last
 token.
+
+Those of lin2024 are of Lin et al. (2024) (arXiv 2409.03650) as far as they are known: models, sets, epochs, learning
+rates, beta. Batch, schedule, length, precision and the parts of the sets are ours.
 """
 
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from llm_experiments.locks import POLL, locked
-from llm_experiments.pairs import Pair
+from llm_experiments.paper_pairs import paper_pairs
 from llm_experiments.settings import TrainRequest
-from simulations.results import Row, UserError, write_rows
+from simulations.results import Row, UserError
 from theory.rewards import Kind
 
 BILLION = {  # parameters, as the model cards say
+    "google/gemma-2b": 2.51,
+    "google/gemma-7b": 8.54,
+    "mistralai/Mistral-7B-v0.1": 7.24,
     "EleutherAI/pythia-1b": 1.01,
     "meta-llama/Llama-3.2-1B": 1.24,
     "meta-llama/Llama-3.2-1B-Instruct": 1.24,
@@ -62,10 +68,15 @@ class Recipe:
     source: str
     ablation: str = ""
     changes: tuple[tuple[str, str], ...] = ()
+    trained_on: str = "train"  # which of the study's files
+    learning_rate: float = 1e-6
+    beta: float = 0.01
+    max_length: int = 0
 
     @property
     def name(self) -> str:
-        return "-".join(part for part in (self.model.split("/")[-1], self.kind, self.ablation) if part)
+        trained_on = self.trained_on if self.trained_on != "train" else ""
+        return "-".join(part for part in (self.model.split("/")[-1], self.kind, self.ablation, trained_on) if part)
 
     @property
     def gpu_hours(self) -> float:
@@ -89,12 +100,12 @@ class Recipe:
             pairs=str(pairs),
             eval_pairs=tuple(map(str, tests)),
             output=output / self.name,
-            learning_rate=1e-6,
+            learning_rate=self.learning_rate,
             num_train_epochs=float(self.epochs),
             per_device_train_batch_size=self.batch,
             gradient_accumulation_steps=self.accumulation,
-            beta=0.01 if self.kind == "implicit" else 0.0,
-            max_length=0,
+            beta=self.beta if self.kind == "implicit" else 0.0,
+            max_length=self.max_length,
             dtype=self.dtype,  # type: ignore[arg-type]
             bad_pairs="drop",
             **dict(self.changes),  # type: ignore[arg-type]
@@ -163,12 +174,36 @@ def _ablations() -> list[Recipe]:
     return found
 
 
+def _lin() -> list[Recipe]:
+    """Every set as training set; sizes are those of the sets, of which a part is not trained on (`paper_pairs.py`)."""
+    sizes = {
+        "hh-rlhf": 161_000,
+        "arena": 22_000,  # of 33,000, ties and different histories left out; a guess
+        "ultrafeedback": 61_000,
+        "nectar": 366_000,
+        "summarize-from-feedback": 93_000,
+        "webgpt": 14_000,  # of 19,600, ties left out; a guess
+    }
+    found = []
+    for model in LIN_MODELS:
+        for trained_on, pairs in sizes.items():
+            for kind in KINDS:
+                epochs, rate = (1, 5e-6) if kind == "explicit" else (2, 1e-6)
+                source = "abstracts and summaries; batch, length and precision ours"
+                recipe = Recipe("lin2024", model, kind, pairs, epochs, 4, 1, 8, "bfloat16", 400, source)
+                found.append(replace(recipe, trained_on=trained_on, learning_rate=rate, beta=0.03, max_length=2048))
+    return found
+
+
+LIN_MODELS = ("google/gemma-2b", "google/gemma-7b", "mistralai/Mistral-7B-v0.1")
+
 RECIPES: dict[str, list[Recipe]] = {
     "persona": _persona(),
     "hamiltonian": _hamiltonian(),
     "ultrafeedback": _real("ultrafeedback", 2000, 430),
     "rewardmath": _real("rewardmath", 1000, 330),
     "ablations": _ablations(),
+    "lin2024": _lin(),
 }
 
 
@@ -184,7 +219,7 @@ def run_recipes(study: str, folder: Path, data: Path) -> Row:
     from llm_experiments.distributed import launched
     from llm_experiments.training import run_training
 
-    pairs, tests = paper_pairs(study, data, folder)
+    trains, tests = paper_pairs(study, data, folder)
     recipes, found = recipes_of(study), {}
     while True:
         before = len(found)
@@ -192,7 +227,7 @@ def run_recipes(study: str, folder: Path, data: Path) -> Row:
             if recipe.name not in found:
                 with nullcontext(True) if launched() > 1 else locked(folder / recipe.name) as mine:
                     if mine:
-                        found[recipe.name] = run_training(recipe.request(pairs, tests, folder))
+                        found[recipe.name] = run_training(recipe.request(trains[recipe.trained_on], tests, folder))
         if len(found) == len(recipes):
             return {recipe.name: found[recipe.name] for recipe in recipes}
         if len(found) == before:
@@ -204,64 +239,3 @@ def recipes_of(study: str) -> list[Recipe]:
     if study not in RECIPES:
         raise UserError(f"study {study} has no recipe at the papers' scale; one of {', '.join(RECIPES)} has")
     return RECIPES[study]
-
-
-def paper_pairs(study: str, data: Path, folder: Path) -> tuple[Path, list[Path]]:
-    """The study's training and test pairs as files below `folder`: made here, or copied out of the public ones.
-
-    Raises:
-        UserError: its data are not there.
-    """
-    if study == "persona":
-        return _write(folder, _persona_pairs(data))
-    if study == "hamiltonian":
-        return _write(folder, _hamiltonian_pairs())
-    return _write(folder, _real_pairs(study, data))
-
-
-def _persona_pairs(data: Path) -> dict[str, list[Pair]]:
-    """Subsets of the test files are the conditions: the published ones and their controls."""
-    from llm_experiments.tasks.persona import (
-        CONDITIONS,
-        EVALUATED,
-        answers_of,
-        read_personas,
-        sample_prompts,
-        training_pairs,
-    )
-
-    train, test = sample_prompts(read_personas(data / "persona")[EVALUATED], "constant", 80, 40, 875)
-    sets = {"train": training_pairs(train, 875)}
-    for name, prompts in (("train", train), ("test", test)):
-        sets[f"answers_{name}_prompts"] = [
-            Pair(f"{name}/{number}/{condition}/{form}", condition, question.text + "\n", agree, disagree)
-            for number, question in enumerate(prompts)
-            for condition in CONDITIONS
-            for form, (agree, disagree) in enumerate(answers_of(condition))
-        ]
-    return sets
-
-
-def _hamiltonian_pairs() -> dict[str, list[Pair]]:
-    from llm_experiments.tasks.hamiltonian import NEGATIVES, draw_graphs, pairs
-
-    sets = {"train": pairs(draw_graphs(1000, 517), "random", 517)}
-    graphs = draw_graphs(200, 982)
-    return sets | {f"test_{kind}": pairs(graphs, kind, 982) for kind in NEGATIVES}
-
-
-def _real_pairs(study: str, data: Path) -> dict[str, list[Pair]]:
-    from llm_experiments.tasks import rewardmath_study, ultrafeedback_study
-    from llm_experiments.tasks.real_pairs import read_pairs
-
-    module = rewardmath_study if study == "rewardmath" else ultrafeedback_study
-    train = read_pairs(data, module.TRAIN)[: 1000 if study == "rewardmath" else 2000]
-    return {"train": train} | {test.name: read_pairs(data, test.file) for test in module.TESTS}
-
-
-def _write(folder: Path, sets: dict[str, list[Pair]]) -> tuple[Path, list[Path]]:
-    paths = {}
-    for name, pairs in sets.items():
-        paths[name] = folder / "pairs" / f"{name}.jsonl"
-        write_rows(paths[name], [asdict(pair) for pair in pairs])
-    return paths.pop("train"), list(paths.values())

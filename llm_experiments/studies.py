@@ -98,6 +98,12 @@ STUDIES = {
         "llm_experiments.tasks.ultrafeedback_study",
         needs=".",
     ),
+    "lin2024": Study(
+        "six training sets x six evaluation sets of real preferences: who keeps its accuracy under which shift",
+        "after Lin et al. 2024, with six other sets; its five settings are not known",
+        "llm_experiments.tasks.lin_study",
+        needs=".",
+    ),
     "rewardmath": Study(
         "mathematics, with the published split and one that does not leak",
         "Razin et al. 2025, section 5.2",

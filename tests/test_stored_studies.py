@@ -9,7 +9,7 @@ from figures.redraw import STORED
 from simulations.results import Claim, read_json, read_rows
 
 FOLDER = STORED / "study"
-MODULES = {"ablations": "ablation"}
+MODULES = {"lin2024": "lin", "ablations": "ablation"}
 
 
 def recomputed(name: str, folder: Path) -> list[Claim]:
@@ -17,6 +17,8 @@ def recomputed(name: str, folder: Path) -> list[Claim]:
     rows = read_rows(folder / "rows.jsonl")
     if name == "repair":
         return study.repair_claims(rows)[0]
+    if name == "lin2024":
+        return study.lin_claims(rows)
     if name == "iterative":
         return study.iterative_claims(rows)[0]
     if name == "shifts":

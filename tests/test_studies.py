@@ -11,7 +11,9 @@ import pytest
 
 import rewardgap
 from llm_experiments.locks import locked
-from llm_experiments.recipes import RECIPES, Recipe, paper_pairs, run_recipes
+from llm_experiments.named_datasets import HUB_SETS
+from llm_experiments.paper_pairs import paper_pairs
+from llm_experiments.recipes import RECIPES, Recipe, run_recipes
 from llm_experiments.training import run_training
 from simulations.results import read_json, read_rows
 
@@ -34,6 +36,13 @@ def toy_data(tmp_path_factory) -> Path:
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (root / file).parent.mkdir(exist_ok=True)
         (root / file).write_bytes(gzip.compress(text.encode()) if file.endswith(".gz") else text.encode())
+    (root / "hub").mkdir()
+    for name in HUB_SETS:
+        rows = [
+            {"chosen": f"\n\nHuman: {n}?\n\nAssistant: {name}", "rejected": f"\n\nHuman: {n}?\n\nAssistant: no"}
+            for n in range(99)
+        ]
+        (root / "hub" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return root
 
 
@@ -46,21 +55,23 @@ def tiny(tmp_path_factory) -> str:
 
 
 def one_step(recipe: Recipe, data: Path, tiny: str, folder: Path) -> None:
-    pairs, tests = paper_pairs(recipe.study, data, folder)
+    trains, tests = paper_pairs(recipe.study, data, folder)
     few = folder / "few.jsonl"
     few.write_text("".join(json.dumps(row) + "\n" for row in read_rows(tests[0])[:3]))
-    request = recipe.request(pairs, [few], folder, model=tiny)
+    request = recipe.request(trains[recipe.trained_on], [few], folder, model=tiny)
     small = replace(request, max_steps=1, per_device_train_batch_size=2, gradient_accumulation_steps=1)
     metrics = run_training(small)
     assert metrics["few"]["n"] == 3
     config = read_json(request.output / "config.json")
-    assert (config["learning_rate"], config["kind"]) == (1e-6, recipe.kind)
-    assert config["beta"] == (0.01 if recipe.kind == "implicit" else 0)
+    lin, implicit = recipe.study == "lin2024", recipe.kind == "implicit"
+    assert (config["learning_rate"], config["kind"]) == (5e-6 if lin and not implicit else 1e-6, recipe.kind)
+    assert config["beta"] == ((0.03 if lin else 0.01) if implicit else 0)
+    assert config["num_train_epochs"] == (recipe.epochs if not lin else 2 if implicit else 1)
 
 
 def kinds_of_work() -> list[Recipe]:
-    """One recipe per study, kind and change: models differ in size alone."""
-    return list({(recipe.study, recipe.kind, recipe.ablation): recipe for recipe in EVERY}.values())
+    """One recipe per study, kind, change and training file: models differ in size alone."""
+    return list({(recipe.study, recipe.kind, recipe.ablation, recipe.trained_on): recipe for recipe in EVERY}.values())
 
 
 @pytest.mark.integration
@@ -93,8 +104,8 @@ def test_training_cost_grows_with_tokens_parameters_and_reference():
 
 
 def test_pairs_of_the_recipes_hold_no_tested_prompt_in_training(toy_data, tmp_path):
-    pairs, tests = paper_pairs("persona", toy_data, tmp_path)
-    trained = {row["prompt"] for row in read_rows(pairs)}
+    trains, tests = paper_pairs("persona", toy_data, tmp_path)
+    trained = {row["prompt"] for row in read_rows(trains["train"])}
     tested = next(path for path in tests if "test_prompts" in path.name)
     assert not {row["prompt"] for row in read_rows(tested)} & trained
     assert len(trained) == 80
@@ -114,9 +125,20 @@ def test_recipes_that_another_process_trains_are_left_to_it(monkeypatch, tmp_pat
         return {"test": {"n": 3}}
 
     monkeypatch.setattr("llm_experiments.training.run_training", train)
-    monkeypatch.setattr("llm_experiments.recipes.paper_pairs", lambda *_: (tmp_path, []))
+    monkeypatch.setattr("llm_experiments.recipes.paper_pairs", lambda *_: ({"train": tmp_path}, []))
     assert list(run_recipes("ultrafeedback", tmp_path, tmp_path)) == [first, *others]
     assert trained == [*others, first]
+
+
+def test_no_prompt_is_on_both_sides_in_any_of_lins_sets(toy_data, tmp_path):
+    """The six toy sets share all their prompts."""
+    trains, tests = paper_pairs("lin2024", toy_data, tmp_path)
+    assert set(trains) == set(HUB_SETS) == {recipe.trained_on for recipe in RECIPES["lin2024"]}
+    trained, tested = (
+        {row["prompt"] for path in paths for row in read_rows(path)} for paths in (trains.values(), tests)
+    )
+    assert not trained & tested
+    assert len(trained | tested) == 99
 
 
 def test_plans_print_what_would_run(toy_data, capsys):

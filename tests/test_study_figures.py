@@ -33,6 +33,7 @@ ROWS: dict[str, tuple[list[Row], ...]] = {
     "combined_shifts": (study_rows.factorial_rows("96-pairs", [[1.0, 0.9, 0.6, 0.4]] * 3), [], persona_rows()),
     "scale": (study_rows.scale_rows(0.05),),
     "prediction": (study_rows.predicted_rows(1.0),),
+    "lin2024": (study_rows.grid_rows(),),
 }
 
 
