@@ -10,8 +10,8 @@ A small model has to be taught the notation. Its pretraining texts show, under a
 knowing what a cycle is). Graphs are drawn anew everywhere; none occurs twice.
 
 In the published notation an edge is three tokens, and the way from a vertex to its neighbours leads through two layers
-of attention: a small model puts 0.50 of its probability on neighbours after 2000 steps, where uniform is 0.34. The
-short notation writes an edge as one token: 0.99 after as many steps, of a fraction of the time.
+of attention: a small model put 0.50 of its probability on neighbours after 2000 steps and 21 minutes, where uniform
+is 0.34. The short notation writes an edge as one token: 0.99 after as many steps and one minute.
 """
 
 from collections.abc import Sequence
@@ -163,8 +163,9 @@ def draw_graphs(count: int, seed: int) -> list[Graph]:
     return [draw_graph(np.random.default_rng([seed, number])) for number in range(count)]
 
 
-def pretraining_texts(count: int, seed: int, *, cycles: bool = False, notation: Notation = PUBLISHED) -> list[str]:
-    """One text per graph: every third shows an order of all vertices at random, the others a walk along edges.
+def pretraining_texts(count: int, seed: int, *, cycles: bool = False) -> list[str]:
+    """One text per graph, in the short notation: every third shows a walk along edges, the others an order of all
+    vertices at random, which takes longer to learn.
 
     Args:
         cycles: show planted cycles in place of random orders (the positive control: a model that can generate them).
@@ -173,11 +174,11 @@ def pretraining_texts(count: int, seed: int, *, cycles: bool = False, notation: 
     for number in range(count):
         random = np.random.default_rng([seed, number, 7])
         graph = draw_graph(random)
-        if number % 3:
-            texts.append(graph.prompt(WALK, notation) + response(walk(graph, random), notation))
+        if number % 3 == 0:
+            texts.append(graph.prompt(WALK, SHORT) + response(walk(graph, random), SHORT))
         else:
             order = graph.planted if cycles else tuple(int(v) for v in random.permutation(VERTICES))
-            texts.append(graph.prompt(ORDER, notation) + response(order, notation))
+            texts.append(graph.prompt(ORDER, SHORT) + response(order, SHORT))
     return texts
 
 

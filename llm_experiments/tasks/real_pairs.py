@@ -38,14 +38,14 @@ BETA = 0.1
 LEARNING_RATES = {"explicit": 1e-3, "implicit": 1e-3}
 TRAIN = TrainSettings(
     num_train_epochs=2.0,
-    per_device_train_batch_size=16,
+    per_device_train_batch_size=8,
     lr_scheduler_type="linear",
     max_grad_norm=1.0,
     logging_steps=10,
 )
-ENCODING = EncodingSettings(max_length=512, bad_pairs="drop")
+ENCODING = EncodingSettings(max_length=384, bad_pairs="drop")
 PRETRAIN = PretrainSettings(
-    hidden=96, layers=2, heads=4, vocab_size=4096, block=256, max_positions=512, steps=400, batch_size=16
+    hidden=64, layers=2, heads=4, vocab_size=4096, block=256, max_positions=384, steps=400, batch_size=16
 )
 ANSWERS = (  # preference files whose prompts and answers, chosen and rejected alike, are pretraining text
     "ultrafeedback/train_clean.jsonl.gz",
@@ -81,8 +81,9 @@ class Arm:
     leak_free: bool = True
 
 
-def plan_of(arms: Sequence[Arm], *, quick: bool) -> Plan:
-    """Language models and cells by folder name; the language models are the same in every study."""
+def plan_of(arms: Sequence[Arm], tests: Sequence[TestSet], *, quick: bool) -> Plan:
+    """Language models and cells by folder name; the language models have seen no prompt of `tests`, whatever an arm
+    is tested on."""
     bases: dict[str, Row] = {}
     cells: dict[str, Row] = {}
     small = {"steps": 4, "hidden": 16, "layers": 1, "heads": 2} if quick else {}
@@ -92,7 +93,7 @@ def plan_of(arms: Sequence[Arm], *, quick: bool) -> Plan:
                 "architecture": architecture,
                 "texts": list(TEXTS),
                 "answers_of": list(ANSWERS),
-                "not_in": sorted({test.file for test in arm.tests}),
+                "not_in": sorted({test.file for test in tests}),
                 "settings": asdict(PRETRAIN) | small,
             }
             for seed in range(1 if quick else arm.seeds):

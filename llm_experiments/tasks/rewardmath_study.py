@@ -1,9 +1,9 @@
 """RewardMATH (Razin et al. 2025, section 5.2), made small, with the published split and with one that does not leak.
 
 The published split is by pair: 99 % of its test pairs have their prompt and the identical chosen response among the
-training pairs. The second arm leaves out the training pairs whose prompt is tested. A cluster trains on 300 of the 2000
+training pairs. The second arm leaves out the training pairs whose prompt is tested. A cluster trains on 200 of the 2000
 pairs, so that in the first arm some tested prompts are trained on and some are not: their accuracies stand side by
-side.
+side. Of UltraFeedback the originals are tested; at the papers' scale its rewrites are as well.
 """
 
 from dataclasses import replace
@@ -24,11 +24,12 @@ TESTS = (
     TestSet("rewardbench-code", "razin2025/rewardbench_code_test.jsonl", "domain shift"),
     *(replace(test, category="domain shift") for test in ULTRAFEEDBACK[:4]),
 )
-ARMS = (Arm("published-split", TRAIN, TESTS, leak_free=False), Arm("leak-free", TRAIN, TESTS))
+SMALL = TESTS[:4]
+ARMS = (Arm("published-split", TRAIN, SMALL, leak_free=False, pairs=200), Arm("leak-free", TRAIN, SMALL, pairs=200))
 
 
 def plan(data: Path, *, quick: bool = False) -> Plan:
-    return plan_of(ARMS, quick=quick)
+    return plan_of(ARMS, TESTS, quick=quick)
 
 
 def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
