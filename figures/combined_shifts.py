@@ -24,7 +24,6 @@ ARMS = {
     "24-pairs": "… 24 pairs",
     "24-pairs-tied": "… 24, tied",
     "24-pairs-terminator": "… 24, terminator",
-    "96-pairs-constant": "… constant label",
     "persona/mistral": "rung 2, Persona",
     "persona/mistral-terminator": "… terminator",
     "persona/gemma": "… Gemma",

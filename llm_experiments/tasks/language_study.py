@@ -115,6 +115,13 @@ def plan(data: None = None, *, quick: bool = False) -> Plan:
     return Plan(bases, cells)
 
 
+def spread_clusters(count: int, models: int = 4) -> list[int]:
+    """Numbers of `count` (12 at most) of the registered condition's clusters, from one to the next another language
+    model and another split of the words: of few clusters neither may have two levels only."""
+    groups = Language().groups
+    return [place % models * groups + place % groups for place in range(count)]
+
+
 def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
     """Claims and notes of a finished study."""
     rows = plan.gather(folder)

@@ -67,10 +67,10 @@ HELD_OUT = (*DEVELOPMENT, Training("few-pairs", n_train=24), Training("marked-st
 MODELS = {  # Condition of the language model, its pretraining seeds, is it held out?
     **{f"mistral-{seed}": (Condition(), seed, False) for seed in (2, 3)},
     **{f"mistral-{seed}": (Condition(), seed, True) for seed in (0, 1)},
-    **{f"mistral-tied-{seed}": (Condition(tied=True), seed, True) for seed in (0, 1)},
-    **{f"predictable-{seed}": (Condition(answers="predictable"), seed, True) for seed in (0, 1)},
-    **{f"gemma2-{seed}": (Condition(architecture="gemma2"), seed, True) for seed in (0, 1)},
-    **{f"gemma2-tied-{seed}": (Condition(architecture="gemma2", tied=True), seed, True) for seed in (0, 1)},
+    "mistral-tied-0": (Condition(tied=True), 0, True),
+    "predictable-0": (Condition(answers="predictable"), 0, True),
+    "gemma2-0": (Condition(architecture="gemma2"), 0, True),
+    "gemma2-tied-0": (Condition(architecture="gemma2", tied=True), 0, True),
     "gemma-tied-0": (Condition(architecture="gemma", tied=True), 0, True),
 }
 

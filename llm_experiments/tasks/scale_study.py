@@ -27,7 +27,7 @@ from typing import Any
 from llm_experiments.cells import Plan
 from llm_experiments.tasks import language_study
 from llm_experiments.tasks.language import Language
-from llm_experiments.tasks.language_study import ABOUT, encoded_pairs, load_base, make_base
+from llm_experiments.tasks.language_study import ABOUT, encoded_pairs, load_base, make_base, spread_clusters
 from llm_experiments.tasks.scale_claims import REFERENCE, Level, scale_claims
 from simulations.results import Claim, Row
 
@@ -35,14 +35,14 @@ __all__ = ["claims", "compute_cell", "make_base", "plan"]
 
 LEVELS: dict[str, tuple[Level, ...]] = {  # the reference's level is among them
     "training_pairs": (24, 48, 96, 192, 384, 768),
-    "width": (16, 32, 64, 128, 256),
-    "layers": (1, 2, 4, 8),
-    "vocabulary": (96, 288, 576, 1152),
-    "pretraining": (200, 400, 800, 1600),
-    "beta": (0.01, 0.03, 0.1, 0.3, 1.0),
+    "width": (16, 32, 64, 128),
+    "layers": (1, 2, 4),
+    "vocabulary": (288, 576, 1152),
+    "pretraining": (200, 400, 800),
+    "beta": (0.01, 0.03, 0.1, 0.3),
 }
 QUICK = {"training_pairs": (24, 96), "beta": (0.1, 0.3)}
-MODELS, SPLITS = 4, 2  # pretraining seeds, and splits of the words over each
+CLUSTERS = 6
 
 
 def plan(data: None = None, *, quick: bool = False) -> Plan:
@@ -52,9 +52,7 @@ def plan(data: None = None, *, quick: bool = False) -> Plan:
     cells: dict[str, Row] = {}
     levels = QUICK if quick else LEVELS
     others = [(sweep, level) for sweep, some in levels.items() for level in some if level != REFERENCE[sweep]]
-    clusters = [(0, 0)] if quick else [(seed, forms) for seed in range(MODELS) for forms in range(SPLITS)]
-    for seed, forms in clusters:
-        number = seed * Language().groups + forms
+    for number in [0] if quick else spread_clusters(CLUSTERS):
         reference = rung1.cells[f"registered/statement-{number:02d}"]
         for sweep, level in [("reference", 0.0), *others]:
             cell, base = _changed(reference, rung1.bases[reference["base"]], sweep, level)

@@ -34,8 +34,8 @@ from llm_experiments.cells import Plan
 from llm_experiments.encoding import encode_pairs
 from llm_experiments.settings import EncodingSettings
 from llm_experiments.tasks import language_study
-from llm_experiments.tasks.language import Label, Language
-from llm_experiments.tasks.language_study import load_base, make_base
+from llm_experiments.tasks.language import Language
+from llm_experiments.tasks.language_study import load_base, make_base, spread_clusters
 from llm_experiments.tasks.shift_claims import shift_claims
 from llm_experiments.tasks.shifted_pairs import factorial_pairs
 from simulations.results import Claim, Row
@@ -51,29 +51,26 @@ class Arm:
     n_train: int
     tied: bool = False
     terminator: bool = False
-    label: Label = "statement"
+    clusters: tuple[int, ...] = tuple(spread_clusters(12))  # of rung 1's registered condition
 
 
 ARMS = (
     Arm("96-pairs", 96),
     Arm("48-pairs", 48),
     Arm("24-pairs", 24),
-    Arm("24-pairs-tied", 24, tied=True),
-    Arm("24-pairs-terminator", 24, terminator=True),
-    Arm("96-pairs-constant", 96, label="constant"),
+    Arm("24-pairs-tied", 24, tied=True, clusters=tuple(range(6))),  # one language model, as in rung 1
+    Arm("24-pairs-terminator", 24, terminator=True, clusters=tuple(spread_clusters(6))),
 )
-MODELS = 2  # pretrained ones; each meets all splits of the words
 
 
 def plan(data: None = None, *, quick: bool = False) -> Plan:
     """Every arm in every cluster, from rung 1's language models and with its settings."""
     rung1 = language_study.plan(quick=quick)
-    groups = Language().groups
     bases: dict[str, Row] = {}
     cells: dict[str, Row] = {}
     for arm in ARMS[:1] if quick else ARMS:
-        for cluster in range(1 if quick else MODELS * groups):
-            cell = rung1.cells[f"registered/{arm.label}-{cluster:02d}"]
+        for cluster in [0] if quick else arm.clusters:
+            cell = rung1.cells[f"registered/statement-{cluster:02d}"]
             base = cell["base"].replace("untied", "tied") if arm.tied else cell["base"]
             bases[base] = _tied(rung1.bases[cell["base"]]) if arm.tied else rung1.bases[cell["base"]]
             about = {"cell": arm.name, "n_train": arm.n_train, "tied": arm.tied, "terminator": arm.terminator}
