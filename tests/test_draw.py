@@ -29,15 +29,16 @@ FIGURES = {
     "persona_controls": (persona_controls, story_rows.persona_rows()),
 }
 
+WIDTHS = [pytest.param("double", marks=pytest.mark.integration), "single"]  # a single column has the less room
+
 
 def words(figure: Figure) -> str:
-    figure.canvas.draw()
     return " ".join(
         text.get_text() for axes in figure.axes for text in [*axes.texts, *axes.get_yticklabels(), axes.title]
     )
 
 
-@pytest.mark.parametrize("width", ["double", "single"])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_legible_at_both_print_widths(name: str, width: str) -> None:
     draw, rows = FIGURES[name]
@@ -79,6 +80,7 @@ def test_a_missing_cell_is_marked_in_its_row() -> None:
     assert words(surface_forms(rows)).count("not run") == 2  # seen and unseen forms
 
 
+@pytest.mark.integration  # seven drawings
 def test_one_kind_alone_is_drawn() -> None:
     for draw, rows in FIGURES.values():
         assert legibility.problems(draw(where(rows, kind="implicit"), width="single")) == []
@@ -201,7 +203,7 @@ def test_the_kinds_colours_stay_apart(deficiency: str) -> None:
 LADDER = (FIGURES["single_token"][1], FIGURES["surface_forms"][1], FIGURES["persona_controls"][1])
 
 
-@pytest.mark.parametrize("width", ["double", "single"])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_the_ladder_is_legible_whole_and_without_its_upper_rungs(width: str) -> None:
     assert legibility.problems(ladder(*LADDER, width=width)) == []
     low = ladder(LADDER[0], [], [], width=width)
