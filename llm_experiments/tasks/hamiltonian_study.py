@@ -49,12 +49,12 @@ TRAIN = TrainSettings(
 )
 LEARNING_RATES = {"explicit": 1e-3, "implicit": 3e-4}  # implicit: the smaller of two at which training pairs are fitted
 PRETRAIN = PretrainSettings(
-    hidden=64, layers=2, heads=4, tokenizer="word", block=128, max_positions=128, steps=3500, batch_size=32
+    hidden=64, layers=2, heads=4, tokenizer="word", block=128, max_positions=128, steps=3000, batch_size=32
 )
-TEXTS = 60_000
+TEXTS = 40_000
 N_TRAIN, N_TEST = 1000, 200
 SAMPLES = 2  # per test graph
-ENUMERATED = 20  # test graphs whose cycles are all scored
+ENUMERATED = 10  # test graphs whose cycles are all scored
 ENCODING = EncodingSettings(terminator="ensure", max_length=0)
 TEST_SEED = 10_000  # test graphs of seed s are those of TEST_SEED + s
 
@@ -68,7 +68,7 @@ class Arm:
     clusters: int = 6
 
 
-ARMS = (Arm("published"), Arm("near-cycle", negatives="near_cycle"))
+ARMS = (Arm("published"), Arm("near-cycle", negatives="near_cycle", clusters=3))
 QUICK = (Arm("published", clusters=1),)
 CONTROL = "cycles"  # pretrained on cycles
 

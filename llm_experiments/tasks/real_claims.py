@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from llm_experiments.tasks.language_claims import NAMES
 from llm_experiments.tasks.real_pairs import CATEGORIES, LENGTH_MATCH, QUANTILES, Category
 from simulations.interval_claims import interval_claim
 from simulations.results import Claim, Row
@@ -221,5 +220,4 @@ def _power(study: str, arm: str, category: Category, rows: Sequence[Row]) -> lis
 
 
 def _claim(id: str, statement: str, interval: Interval, **rest: Any) -> Claim:
-    models = " and ".join(NAMES[name] for name in ("mistral", "gemma")) + ", pretrained here"
-    return interval_claim(id, statement, interval, rung=2, model=models, **rest)
+    return interval_claim(id, statement, interval, rung=2, model="small language models, pretrained here", **rest)

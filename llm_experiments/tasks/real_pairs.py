@@ -45,7 +45,7 @@ TRAIN = TrainSettings(
 )
 ENCODING = EncodingSettings(max_length=384, bad_pairs="drop")
 PRETRAIN = PretrainSettings(
-    hidden=64, layers=2, heads=4, vocab_size=4096, block=256, max_positions=384, steps=400, batch_size=16
+    hidden=64, layers=2, heads=2, vocab_size=4096, block=256, max_positions=384, steps=200, batch_size=16
 )
 ANSWERS = (  # preference files whose prompts and answers, chosen and rejected alike, are pretraining text
     "ultrafeedback/train_clean.jsonl.gz",
@@ -77,7 +77,7 @@ class Arm:
     architectures: tuple[str, ...] = ("mistral", "gemma")
     kinds: tuple[str, ...] = ("explicit", "implicit")
     seeds: int = 3
-    pairs: int = 300
+    pairs: int = 150
     leak_free: bool = True
 
 

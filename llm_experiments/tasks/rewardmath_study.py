@@ -1,7 +1,7 @@
 """RewardMATH (Razin et al. 2025, section 5.2), made small, with the published split and with one that does not leak.
 
 The published split is by pair: 99 % of its test pairs have their prompt and the identical chosen response among the
-training pairs. The second arm leaves out the training pairs whose prompt is tested. A cluster trains on 200 of the 2000
+training pairs. The second arm leaves out the training pairs whose prompt is tested. A cluster trains on 150 of the 2000
 pairs, so that in the first arm some tested prompts are trained on and some are not: their accuracies stand side by
 side. Of UltraFeedback the originals are tested; at the papers' scale its rewrites are as well.
 """
@@ -25,7 +25,10 @@ TESTS = (
     *(replace(test, category="domain shift") for test in ULTRAFEEDBACK[:4]),
 )
 SMALL = TESTS[:4]
-ARMS = (Arm("published-split", TRAIN, SMALL, leak_free=False, pairs=200), Arm("leak-free", TRAIN, SMALL, pairs=200))
+ARMS = (
+    Arm("published-split", TRAIN, SMALL, architectures=("mistral",), leak_free=False),
+    Arm("leak-free", TRAIN, SMALL, architectures=("mistral",)),
+)
 
 
 def plan(data: Path, *, quick: bool = False) -> Plan:

@@ -1,6 +1,6 @@
 """UltraFeedback, its real GPT-4.1 rewrites and other domains (Razin et al. 2025, section 5.2), made small.
 
-Not as published: a sample of 300 of the pairs per cluster, pairs of at most 384 tokens, small language models made
+Not as published: a sample of 150 of the pairs per cluster, pairs of at most 384 tokens, small language models made
 here, training prompts that occur in a test set left out, beta 0.1 and a learning rate for small models.
 
 Expected, written before the first run: the signs of the paper's three gaps between explicit and implicit models.
