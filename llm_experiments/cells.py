@@ -74,7 +74,7 @@ def run_cells(
         if not said:
             print(f"{len(waiting)} cells are being computed by other processes; waiting for them", file=sys.stderr)
             said = True
-        if not done:
+        while not any(map(_is_free, waiting)):  # a round starts new processes: not before there is work
             time.sleep(POLL)
 
 
@@ -145,6 +145,11 @@ def _compute(work: Work, folder: Path, config: Mapping[str, Any]) -> bool:
             start = time.perf_counter()
             work(folder, config)
             finish_run(folder, seconds=round(time.perf_counter() - start, 3))
+        return mine
+
+
+def _is_free(folder: Path) -> bool:
+    with locked(folder) as mine:
         return mine
 
 
