@@ -51,11 +51,18 @@ class Numbers:
         label = (label or claim["statement"]).replace("|", "\\|")
         return f"| {label} | {claim.get('published') or ''} | {measured(claim)} | {units(claim)} | {wanted} |"
 
-    def lines(self, start: str, *, ends: str = "") -> str:
-        """Lines of all claims whose ids begin and end so, predictions first, in the order in which they are stored."""
+    def lines(self, start: str, *, ends: str = "", most: int | None = None) -> str:
+        """Lines of all claims whose ids begin and end so, predictions first, in the order in which they are stored.
+        Where there are more than `most`, observations are left out, and a line says how many."""
         found = [claim for id, claim in self.claims.items() if id.startswith(start) and id.endswith(ends)]
         found.sort(key=lambda claim: claim["type"] == "observation")
-        return "\n".join(self.line(claim["id"]) for claim in found)
+        decided = sum(claim["type"] != "observation" for claim in found)
+        shown = len(found) if most is None else max(most, decided)
+        lines = [self.line(claim["id"]) for claim in found[:shown]]
+        left = len(found) - len(lines)
+        return "\n".join(
+            [*lines, *([f"| and {left} observations more, in its summary.json |  |  |  |  |"] if left else [])]
+        )
 
     def has(self, id: str) -> bool:
         return id in self.claims

@@ -55,7 +55,7 @@ def redraw(output: Path, data: Path = STORED) -> Path:
     items = published_rows(data)
     folder = data / "audits"
     audited = folder.is_dir()
-    parts = ["# The paper's items", "", as_markdown(items), "", "# Figures", ""]
+    parts = ["# The papers' items", "", as_markdown(items), "", "# Figures", ""]
     parts += [_section(entry["picture"], entry["facts"]) for entry in entries]
     if absent:
         parts += ["## Not drawn", "", *(f"* {picture.title}: {why(picture)}" for picture in absent), ""]
