@@ -166,6 +166,15 @@ def test_renamed_variables_compute_the_same_and_interfaces_stay():
         assert edited("code_variables_renamed", kept) == kept
 
 
+def test_lines_of_code_are_those_that_python_counts():
+    """A form feed and the separators of Unicode end a line for `str.splitlines` alone."""
+    code = 'def f(a):\n    text = "é\x0c\u2028"  # note\n    größe = 1\n    return text * größe + a\n'
+    renamed = edited("code_variables_renamed", code)
+    assert "größe" not in renamed
+    assert "\x0c\u2028" in renamed
+    assert "# note" not in edited("code_comments_removed", code)
+
+
 def test_damage_damages():
     text = TEXT * 6 + "There are 12 cats in 3 houses."
     assert len(edited("dropped_sentences", text)) < 0.3 * len(text)

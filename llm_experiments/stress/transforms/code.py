@@ -20,6 +20,7 @@ _FENCED = re.compile(r"(?m)^[ \t]*```(?:python3?|py)?[ \t]*\n((?:(?![ \t]*```).*
 _INLINE = re.compile(r"`([^`\n]+)`")
 _DEFINES = re.compile(r"(?m)^(?:async def|def|class|import|from) \w")
 _LONGEST = 50_000  # characters of a block; longer ones are data
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # as Python counts lines; str.splitlines knows more ends
 _KEPT_COMMENT = re.compile(r"#(?:!|\s*(?:type:|noqa|pragma|-\*-))")
 _DYNAMIC = frozenset({"locals", "globals", "vars", "eval", "exec", "dir"})
 Rewrite = Callable[[str, ast.Module, np.random.Generator, float], str]
@@ -58,7 +59,7 @@ def _without_comments(source: str, tree: ast.Module, generator: np.random.Genera
         tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     except (tokenize.TokenError, SyntaxError):
         return source
-    lines = source.splitlines(keepends=True)
+    lines = _LINE.findall(source)
     comments = [token for token in tokens if token.type == tokenize.COMMENT and not _KEPT_COMMENT.match(token.string)]
     draws = generator.random(len(comments))
     for token, draw in zip(comments, draws.tolist(), strict=True):
@@ -79,7 +80,7 @@ def _renamed(source: str, tree: ast.Module, generator: np.random.Generator, stre
     new = {name: next(fresh) for name in names}
     draws = generator.random(len(names)).tolist()
     new = {name: new[name] for name, draw in zip(names, draws, strict=True) if draw < strength}
-    lines = source.splitlines(keepends=True)
+    lines = _LINE.findall(source)
     for node in sorted(
         (node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in new),
         key=lambda node: (node.lineno, -node.col_offset),
