@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -43,7 +44,7 @@ def fitting_states(model: RewardModel, pairs: Sequence[EncodedPair], batch_size:
     tokens = sum(len(pair.chosen_ids) + len(pair.rejected_ids) for pair in pairs)
     count = tokens if model.kind == "implicit" else 2 * len(pairs)
     size = count * model.config.get_text_config().hidden_size * model.policy.dtype.itemsize
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = _available_bytes()
     if size > free / 2:
         print(
             f"hidden states would take {size / 1e9:.1f} GB of {free / 1e9:.1f}; they are computed in every pass",
@@ -51,6 +52,16 @@ def fitting_states(model: RewardModel, pairs: Sequence[EncodedPair], batch_size:
         )
         return None
     return frozen_states(model, pairs, batch_size)
+
+
+def _available_bytes() -> int:
+    """Memory that programs can still have, caches of files included; where the system does not say, all there is."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    found = (1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    return next(found, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 @torch.no_grad()

@@ -54,6 +54,6 @@ def test_training_is_the_same_and_asks_the_backbone_once(kind, monkeypatch):
 
 
 def test_states_that_would_not_fit_are_not_kept(monkeypatch, capsys):
-    monkeypatch.setattr("os.sysconf", lambda name: 8)
+    monkeypatch.setattr("llm_experiments.frozen._available_bytes", lambda: 64)
     assert fitting_states(model_of("explicit"), PAIRS, 4) is None
     assert "computed in every pass" in capsys.readouterr().err
