@@ -127,6 +127,7 @@ def test_the_threshold_decides_the_exit_code(place):
         (("--fail_under", "2"), "--fail_under must be at most 1"),
         (("--transforms", "none"), "leaves nothing to do"),
         (("--rewrites", "{place}/other.jsonl"), "none of its 1 rewrites"),
+        (("--train_pairs", "{place}/absent.jsonl"), "--train_pairs takes a file"),
         (("--model", "{place}/lm"), "does not say which kind it is; give --kind"),
     ],
 )

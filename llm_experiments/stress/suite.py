@@ -191,6 +191,8 @@ def _run(request: StressRequest, output: Path) -> Row:
     if (prompts := len({repr(pair.prompt) for pair in pairs})) < JUDGED:
         print(f"{prompts} prompts: no edit can be judged, {JUDGED} are needed", file=sys.stderr)
     shifts, notes = plan(request, pairs)
+    for place in request.train_pairs:  # read again after scoring; a mistake should not be found as late
+        load_pairs(place, bad_pairs="drop", flag="--train_pairs")
     for judge in judges:
         judge.check_place(output / "scores" / judge.name)
     for note in notes:
