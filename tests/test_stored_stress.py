@@ -13,7 +13,7 @@ from simulations.results import Row, read_rows
 PLACE = STORED / "stress"
 GUIDE = Path(__file__).resolve().parent.parent / "llm_experiments" / "stress" / "README.md"
 ALIKE = 0.05  # registered, as are the pairs of models below
-CLUSTERS = {1: 6, 2: 4}
+CLUSTERS = 6
 
 
 def rows(rung: int) -> list[Row]:
@@ -27,13 +27,13 @@ def differences(rung: int, first: str, second: str) -> list[Row]:
         for row in rows(rung)
         if (row.get("model_a"), row.get("model_b")) == (first, second)
     }
-    assert sorted(found) == list(range(CLUSTERS[rung]))
+    assert sorted(found) == list(range(CLUSTERS))
     return [found[cluster] for cluster in sorted(found)]
 
 
 def verdicts(rung: int, model: str) -> list[str]:
     found = {row["cluster"]: row["verdict"] for row in rows(rung) if row.get("model") == model}
-    assert sorted(found) == list(range(CLUSTERS[rung]))
+    assert sorted(found) == list(range(CLUSTERS))
     return [found[cluster] for cluster in sorted(found)]
 
 
@@ -41,7 +41,7 @@ def alike(difference: Row) -> bool:
     return difference["low"] > -ALIKE and difference["high"] < ALIKE
 
 
-@pytest.mark.parametrize("rung", CLUSTERS)
+@pytest.mark.parametrize("rung", [1, 2])
 @pytest.mark.parametrize("explicit", ["explicit", "explicit_again"])
 def test_implicit_and_explicit_are_told_apart_in_every_cluster(rung: int, explicit: str) -> None:
     assert all(found["low"] > 0 for found in differences(rung, explicit, "implicit"))
@@ -53,15 +53,13 @@ def test_on_rung_1_two_explicit_models_come_out_alike_and_robust() -> None:
     assert {*verdicts(1, "explicit"), *verdicts(1, "explicit_again")} == {"robust"}
 
 
-def test_on_rung_2_the_same_was_expected_and_failed() -> None:
-    """As the driver says: equal in no cluster, different in one, by 0.125, and not all of them robust."""
+def test_on_rung_2_the_same_was_expected_and_holds_in_four_clusters_of_six() -> None:
+    """As the driver says: in the other two, two explicit models do differ by their seed alone."""
     found = differences(2, "explicit", "explicit_again")
-    assert not any(map(alike, found))
-    different = [one for one in found if not one["low"] <= 0 <= one["high"]]
-    assert [one["value"] for one in different] == [pytest.approx(0.125)]
+    different = [one["value"] for one in found if not alike(one)]
+    assert different == [pytest.approx(0.394, abs=1e-3), pytest.approx(0.033, abs=1e-3)]
     both = [*verdicts(2, "explicit"), *verdicts(2, "explicit_again")]
-    assert both.count("token-sensitive") == 1
-    assert 0 < both.count("robust") < len(both)
+    assert {name: both.count(name) for name in set(both)} == {"robust": 10, "token-sensitive": 1, "inconclusive": 1}
 
 
 def test_the_guide_shows_the_numbers_of_its_page() -> None:
