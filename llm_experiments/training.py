@@ -102,13 +102,13 @@ def train_reward_model(
         check_space(checkpoints, bytes_needed(model, settings.optim))
     if settings.gradient_checkpointing:
         model.policy.gradient_checkpointing_enable({"use_reentrant": False})
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.bf16):  # as the policy is
+    frozen = None
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=settings.bf16):  # as every step is
         reference = reference_log_probabilities(model, pairs, settings.per_device_train_batch_size)
+        if settings.trainable == "head" and processes() == 1 and passes(settings, len(pairs)) > 1:
+            frozen = fitting_states(model, pairs, settings.per_device_train_batch_size)
     if reference is not None and model.reference is not model.policy:
         model.reference.to("cpu")  # not asked again before the end
-    frozen = None
-    if settings.trainable == "head" and processes() == 1 and passes(settings, len(pairs)) > 1:
-        frozen = fitting_states(model, pairs, settings.per_device_train_batch_size)
     rows: list[Row] = []
 
     def collect(row: Row) -> None:
@@ -260,13 +260,21 @@ def _train(request: TrainRequest, output: Path) -> dict[str, Row]:
         pooling=request.pooling,
         end_id=end_token(tokenizer, encoding),
     )
+    for note in model.notes:
+        print(note, file=sys.stderr)
     for source in inputs.values():  # also those that are only scored: hours before their turn
         check_lengths(model, source.pairs)
     check_lengths(model, augmented.pairs)
     audits = {name: source.to_row() for name, source in inputs.items()}
     write_json(
         output / "provenance.json",
-        provenance(seed=request.seed, audits=audits, augmentation=augmented.notes, inputs=read_json(output / CONTENTS)),
+        provenance(
+            seed=request.seed,
+            audits=audits,
+            augmentation=augmented.notes,
+            inputs=read_json(output / CONTENTS),
+            notes=model.notes,
+        ),
     )
     write_rows(output / "pairs.jsonl", [asdict(pair) for pair in augmented.pairs])
     if (output / "model" / MANIFEST).exists():  # a run that was killed while it scored

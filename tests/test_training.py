@@ -360,3 +360,32 @@ def test_bfloat16_products_leave_weights_heads_and_sums_as_they_are(kind):
         assert losses[0] == pytest.approx(np.log(2), abs=1e-6)
     else:
         assert losses[0] != losses[1]
+
+
+def test_a_head_on_frozen_states_starts_from_its_reference_in_bfloat16_too():
+    settings = TrainSettings(trainable="head", bf16=True, num_train_epochs=2.0, logging_steps=1)
+    rows = train_reward_model(start("implicit"), random_pairs(8), settings)
+    assert rows[0]["rewards/margins"] == pytest.approx(0, abs=1e-6)
+    assert rows[0]["rewards/chosen"] == pytest.approx(0, abs=1e-6)
+
+
+def test_an_architecture_without_the_fast_path_is_trained_plainly_and_said_so(
+    base, pairs_file, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("llm_experiments.shared.ONE_MASK", ())
+    words = [
+        "--kind",
+        "explicit",
+        "--model",
+        base,
+        "--pairs",
+        pairs_file,
+        "--max_steps",
+        1,
+        "--output",
+        tmp_path / "run",
+    ]
+    assert main(["train", *map(str, words)]) == 0
+    note = "prompts are computed for chosen and rejected each (mistral has not been compared)"
+    assert note in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "provenance.json").read_text())["notes"] == [note]
