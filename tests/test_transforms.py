@@ -224,6 +224,12 @@ def test_what_is_protected():
         (Gate(), "On 5 May 2024 I paid 2 times 1,000 for `a`.", "numbers changed"),
         (Gate(), "On March 5, 2024 I paid 2 times 1,000 for `b`.", "code changed"),
         (Gate(numbers_preserved=False), "В марте я заплатил за `a` дважды и много.", "script changed"),
+        (Gate(numbers_preserved=False), "En mars la maison a coûté cher, et `a` aussi.", None),
+        (
+            Gate(numbers_preserved=False, english_kept=True),
+            "En mars la maison a coûté, et `a` aussi.",
+            "language changed",
+        ),
         (Gate(), " ", "nothing left"),
         (Gate(min_length_ratio=0.9, numbers_preserved=False), "`a`", "too short"),
         (Gate(max_length_ratio=1.1), "On March 5, 2024 I paid 2 times 1,000 for `a`, and that is it.", "too long"),

@@ -5,8 +5,10 @@ from typing import Any
 
 from llm_experiments.pairs import Pair
 from llm_experiments.settings import StressRequest
+from llm_experiments.stress.catalogue import DEFAULT_SUITE, TRANSFORMATIONS, by_name
 from llm_experiments.stress.rewrites import read_rewrites
 from llm_experiments.stress.shifts import Shift, combined, shift_by
+from llm_experiments.stress.transformation import Transformation
 from simulations.results import UserError
 
 FULL_STRENGTHS = (0.25, 0.5, 1.0)
@@ -46,10 +48,8 @@ def plan(request: StressRequest, pairs: Sequence[Pair]) -> tuple[list[Shift], li
     return shifts, notes
 
 
-def transformations(request: StressRequest) -> list[Any]:
+def transformations(request: StressRequest) -> list[Transformation]:
     """Those asked for: the default suite, with --full or `all` every one, or none."""
-    from llm_experiments.stress.catalogue import DEFAULT_SUITE, TRANSFORMATIONS, by_name
-
     if request.transforms == ("none",):
         return []
     if request.transforms == ("all",) or (request.full and not request.transforms):
@@ -68,7 +68,7 @@ def grid(shifts: Sequence[Shift]) -> list[Shift]:
     return [combined(first, second) for first in parts[0] for second in parts[1]]
 
 
-def _sides(transformation: Any, sides: Sequence[str], *, full: bool) -> list[Any]:
+def _sides(transformation: Transformation, sides: Sequence[str], *, full: bool) -> list[Any]:
     if transformation.purpose == "sensitivity":
         return ["chosen", "rejected"] if full else ["chosen"]
     return [side for side in sides if side in transformation.sides]

@@ -10,12 +10,13 @@ response.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from llm_experiments.pairs import Pair
 from llm_experiments.stress.sides import FIELDS, Side, with_words, words_of
+from llm_experiments.stress.transformation import Purpose, Transformation, transform_text
+from llm_experiments.stress.validity import check
 
-Purpose = Literal["invariance", "sensitivity"]
 CHANGED, UNCHANGED, REJECTED = "changed", "unchanged", "rejected: "
 
 
@@ -44,11 +45,9 @@ class Shift:
         return f"{self.transformation}@{self.strength:g}@{self.side}"
 
 
-def shift_by(transformation: Any, strength: float, side: Side, *, seed: int) -> Shift:
+def shift_by(transformation: Transformation, strength: float, side: Side, *, seed: int) -> Shift:
     """A `Transformation` at a strength on a side. Random choices depend on (seed, transformation, pair id) alone, and
     are the same for both responses."""
-    from llm_experiments.stress.transformation import transform_text
-    from llm_experiments.stress.validity import check
 
     def change(pair: Pair) -> Shifted:
         shifted, reason = pair, None

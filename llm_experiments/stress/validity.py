@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from llm_experiments.stress.numbers import number_values
 from llm_experiments.stress.protected import protected_spans
+from llm_experiments.stress.vocabulary import is_english
 
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+|[^\w\s]")
 _LONG = 20_000  # words; beyond, edit distance would cost more than scoring the text
@@ -23,11 +24,13 @@ class Gate:
     `numbers_preserved`: the same numbers, as values: 1,000 is 1000 is one thousand. `code_preserved`: the same code
     spans. Edit similarity (see `edit_similarity`) and the ratio of lengths in characters lie in their ranges.
     `script_kept`: the letters are of the same scripts in the same shares (a language, as far as its script tells).
+    `english_kept`: what reads as English still does, for rewrites that could answer in another language.
     """
 
     numbers_preserved: bool = True
     code_preserved: bool = True
     script_kept: bool = True
+    english_kept: bool = False
     min_similarity: float = 0.0
     max_similarity: float = 1.0
     min_length_ratio: float = 0.5
@@ -48,6 +51,8 @@ def check(gate: Gate, before: str, after: str) -> str | None:
         return "numbers changed"
     if gate.script_kept and _script_drift(before, after) > _SCRIPT_DRIFT:
         return "script changed"
+    if gate.english_kept and is_english(before) and not is_english(after):
+        return "language changed"
     if gate.min_similarity > 0 or gate.max_similarity < 1:
         similarity = edit_similarity(before, after)
         if similarity < gate.min_similarity:

@@ -1,7 +1,7 @@
 """Paraphrase and translation by a local language model, paragraph by paragraph, every answer kept in a cache.
 
-Such a rewrite is as good as its model: the gate compares numbers, code and length, not meaning. A paragraph whose
-rewrite loses a protected span (a formula, an address, a number) stays as it was.
+Such a rewrite is as good as its model: the gate compares numbers, code, language and length, not meaning. A paragraph
+whose rewrite loses a protected span (a formula, an address, a number) stays as it was.
 """
 
 import hashlib
@@ -80,7 +80,7 @@ def paraphrase(
     REWARDGAP_CACHE names (none: no cache), or the user's own.
     """
     rewriter = Rewriter(model, revision, prompt, temperature, _folder(folder))
-    gate = Gate(max_similarity=0.99, min_length_ratio=0.4, max_length_ratio=2.5)
+    gate = Gate(english_kept=True, max_similarity=0.99, min_length_ratio=0.4, max_length_ratio=2.5)
     return _transformation("paraphrase", rewriter, gate, f"rewritten by {model}")
 
 
