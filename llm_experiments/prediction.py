@@ -33,6 +33,7 @@ from simulations.results import Row
 
 Moved = Literal["all", "head"]
 AT_A_TIME = 32  # gradients of evaluated pairs
+ROUNDING = 1e-5  # relative; of hidden states in float32
 
 
 def predicted_margins(
@@ -153,10 +154,11 @@ def prompt_likeness(
     """max(0, cosine) of the prompts' mean hidden states, centred on the training pairs; 1 where all prompts of the
     training pairs are the same one, which tells nothing apart."""
     one, other = (_prompt_means(model, some, batch_size) for some in (evaluated, trained))
-    one, other = one - other.mean(0), other - other.mean(0)
+    size, middle = np.abs(other).max(), other.mean(0)
+    one, other = one - middle, other - middle
+    if np.abs(other).max() <= ROUNDING * size:
+        return np.ones((len(one), len(other)))
     lengths = np.linalg.norm(one, axis=1)[:, None] * np.linalg.norm(other, axis=1)
-    if not lengths.any():
-        return np.ones_like(lengths)
     return np.maximum(one @ other.T, 0.0) / np.maximum(lengths, np.finfo(float).tiny)
 
 
