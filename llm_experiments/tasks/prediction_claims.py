@@ -22,11 +22,19 @@ SCORES = {
     "head": "score by the theory's coefficients (hidden states fixed)",
     "overlap": "token overlap with the training pairs (baseline)",
 }
+NEW_SHIFTS = ("no_prefix", "word_first")  # which development never saw
+PARTS: dict[str, Callable[[Row], bool]] = {
+    "held out": lambda row: row["held_out"],
+    "held out, known shifts": lambda row: row["held_out"] and row["shift"] not in NEW_SHIFTS,
+    "held out, new shifts": lambda row: row["held_out"] and row["shift"] in NEW_SHIFTS,
+    "development": lambda row: not row["held_out"],
+}
 Table = Float[np.ndarray, "rows columns"]
 
 
 def prediction_claims(rows: Sequence[Row]) -> tuple[list[Claim], list[str]]:
-    """Of the held-out cells, registered where an aim was written down; of the development cells, observed.
+    """Of the held-out cells, registered where an aim was written down; observed beside that, the held-out cells of
+    shifts that development knew and of those it did not, and the development cells.
 
     Args:
         rows: {model, held_out, kind, shift, accuracy, all, head, overlap}, one per set of pairs and kind; implicit
@@ -34,11 +42,11 @@ def prediction_claims(rows: Sequence[Row]) -> tuple[list[Claim], list[str]]:
     """
     made: list[Claim] = []
     notes: list[str] = []
-    for held_out, part in ((True, "held out"), (False, "development")):
-        some = [row for row in rows if row["held_out"] == held_out]
+    for part, belongs in PARTS.items():
+        some = [row for row in rows if belongs(row)]
         implicit = [row for row in some if row["kind"] == "implicit"]
         for score, words in SCORES.items() if some else ():
-            aimed = {"op": ">=", "value": AIM} if held_out and score == "all" else {}
+            aimed = {"op": ">=", "value": AIM} if part == "held out" and score == "all" else {}
             cells = "rank correlation over cells"
             measures = {
                 "auc": f"area under the curve: {words}, for which pairs an implicit model ranks right",
@@ -51,7 +59,7 @@ def prediction_claims(rows: Sequence[Row]) -> tuple[list[Claim], list[str]]:
                 "gap": correlation_over_models(gap_tables(some, score)),
             }
             for name, statement in measures.items():
-                id = f"prediction/{part.replace(' ', '_')}/{name}/{score}"
+                id = f"prediction/{part.replace(',', '').replace(' ', '_')}/{name}/{score}"
                 rest = {"rung": 1, "unit": "language models", "kind": "implicit", **aimed}
                 made.append(interval_claim(id, f"{statement} ({part})", intervals[name], **rest))
             error = np.mean([abs(row[score] - row["accuracy"]) for row in implicit])

@@ -34,7 +34,7 @@ from llm_experiments.settings import EncodingSettings, TrainSettings
 from llm_experiments.tasks import language_study
 from llm_experiments.tasks.language import Label, Language
 from llm_experiments.tasks.language_study import Condition, load_base, make_base
-from llm_experiments.tasks.prediction_claims import prediction_claims
+from llm_experiments.tasks.prediction_claims import NEW_SHIFTS, prediction_claims
 from llm_experiments.tasks.shifted_pairs import Sets, marked_pairs, shifted_pairs
 from simulations.results import Claim, Row, write_rows
 from theory.preferences import PairRewards, accuracy
@@ -43,7 +43,6 @@ __all__ = ["claims", "compute_cell", "make_base", "plan"]
 
 EVALUATED = 40  # pairs of each set
 TIE = 1e-5
-UNSEEN_BY_DEVELOPMENT = ("no_prefix", "word_first")
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ def encoded_sets(config: Mapping[str, Any], tokenizer: Any) -> tuple[list[Encode
     sets: Sets = make(language, split, config["label"], config["n_train"], config["cluster"])
     train = sets.pop("train")
     if not config["held_out"]:
-        sets = {name: some for name, some in sets.items() if name not in UNSEEN_BY_DEVELOPMENT}
+        sets = {name: some for name, some in sets.items() if name not in NEW_SHIFTS}
     some = {
         name: [pairs[place] for place in np.sort(random.permutation(len(pairs))[: config["evaluated"]])]
         for name, pairs in sets.items()
