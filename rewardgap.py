@@ -172,7 +172,7 @@ class Study(Command):
     def run(self) -> Answer:
         from figures.metrics import metrics_table, recipes_table
         from figures.table import claims_table
-        from llm_experiments.recipes import RECIPES, recipes_of, run_recipes
+        from llm_experiments.recipes import RECIPES, recipe_claims, recipes_of, run_recipes
         from llm_experiments.studies import STUDIES, plan_study, run_study
 
         if not self.name:
@@ -189,7 +189,9 @@ class Study(Command):
                 return Answer(f"{recipes_table(rows)}\n\n{WORKERS}\n{command}", {"recipes": rows, "command": command})
             metrics = run_recipes(self.name, folder, self.data)
             tables = [f"{name}\n{metrics_table(found)}" for name, found in metrics.items()]
-            return Answer("\n\n".join(tables), {"metrics": metrics, "output": str(folder)})
+            claims = [claim.to_row() for claim in recipe_claims(self.name, metrics)]
+            tables += [claims_table(claims)] if claims else []
+            return Answer("\n\n".join(tables), {"metrics": metrics, "claims": claims, "output": str(folder)})
         if self.plan:
             plan = plan_study(self.name, self.data, quick=self.quick)
             names = [*(f"models/{name}" for name in plan.bases), *plan.cells]

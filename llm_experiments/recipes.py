@@ -21,7 +21,7 @@ from pathlib import Path
 from llm_experiments.locks import POLL, locked
 from llm_experiments.paper_pairs import paper_pairs
 from llm_experiments.settings import TrainRequest
-from simulations.results import Row, UserError
+from simulations.results import Claim, Row, UserError
 from theory.rewards import Kind
 
 BILLION = {  # parameters, as the model cards say
@@ -232,6 +232,13 @@ def run_recipes(study: str, folder: Path, data: Path) -> Row:
             return {recipe.name: found[recipe.name] for recipe in recipes}
         if len(found) == before:
             time.sleep(POLL)
+
+
+def recipe_claims(study: str, metrics: Row) -> list[Claim]:
+    """What the recipes' metrics say together, of the one study that has a table for it."""
+    from llm_experiments.tasks.lin_claims import paper_claims
+
+    return paper_claims(metrics, recipes_of(study)) if study == "lin2024" else []
 
 
 def recipes_of(study: str) -> list[Recipe]:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from llm_experiments.recipes import RECIPES, recipe_claims
 from llm_experiments.splits import near_key
 from llm_experiments.studies import run_study
 from llm_experiments.tasks.lin_claims import chance_of_a_maximum, cross_fitted, drops_of, lin_claims, over_factors
@@ -80,6 +81,32 @@ def test_the_interval_of_one_factor_is_that_of_its_means():
     expected = mean_interval([0.1 * cluster for cluster in range(6)])
     assert unit == "clusters"
     assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_metrics_of_the_recipes_give_the_same_claims_and_register_nothing():
+    """Explicit models are right on 0.8 of their own held-out prompts and 0.7 of others, implicit ones on 0.05 less."""
+    rules = {rule: {"accuracy": 0.6} for rule in ("longest", "shortest", "bag_of_tokens", "token_overlap")}
+
+    def metrics_of(recipe):
+        lower = 0.05 if recipe.kind == "implicit" else 0.0
+        return {recipe.trained_on: {"accuracy": 1.0, "baselines": rules}} | {
+            f"{one.name}_held_out": {
+                "accuracy": (0.8 if one.name == recipe.trained_on else 0.7) - lower,
+                "baselines": rules,
+            }
+            for one in PAPER
+        }
+
+    recipes = RECIPES["lin2024"]
+    claims = {claim.id: claim for claim in recipe_claims("lin2024", {one.name: metrics_of(one) for one in recipes})}
+    measured = {id: claim.measured for id, claim in claims.items()}
+    assert measured["lin2024/in-distribution/explicit"] == pytest.approx(0.8)
+    assert measured["lin2024/prompt shift/implicit"] == pytest.approx(0.65)
+    assert measured["lin2024/shifted/drop"] == pytest.approx(0.05)
+    assert measured["lin2024/train/implicit"] == 1
+    assert {claim.type for claim in claims.values()} == {"observation"}
+    assert claims["lin2024/shifted/drop"].model == "gemma-2b, gemma-7b, Mistral-7B-v0.1"
+    assert claims["lin2024/shifted/drop"].seeds == 3
 
 
 @pytest.mark.data

@@ -14,15 +14,17 @@ the paper's scale; and in distribution, where sums of log-ratios are noisier tha
 behind.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from llm_experiments.baselines import BASELINES
 from llm_experiments.cells import Plan
-from llm_experiments.tasks.lin_sets import SHIFTS
+from llm_experiments.tasks.lin_sets import PAPER, SHIFTS, shifts_of
 from simulations.interval_claims import interval_claim
 from simulations.results import Claim, Row, read_rows
 from simulations.statistics import Interval, cluster_means, crossed_interval, mean_interval
@@ -34,8 +36,8 @@ UNKNOWN = "which five settings is not known"
 SLACK = 0.02  # by which the best of four rules is large by chance on a hundred pairs
 
 
-def lin_claims(rows: Sequence[Row]) -> list[Claim]:
-    """From a row per cell, kind and evaluated set, as rows.jsonl has them."""
+def lin_claims(rows: Sequence[Row], model: str = "Mistral and Gemma, pretrained here") -> list[Claim]:
+    """From a row per cell, kind and evaluated set, as rows.jsonl has them; `model` is whose they are."""
     rows = [row | {"cluster": f"{row['architecture']}-{row['seed']}"} for row in rows]
     drops = drops_of(rows)
     shifted = [row for row in drops if row["shift"] in SHIFTED]
@@ -62,7 +64,23 @@ def lin_claims(rows: Sequence[Row]) -> list[Claim]:
             published=f"0.03 over five settings ({UNKNOWN})",
         )
     )
-    return [*claims, *_largest(shifted), _against_rules(rows)]
+    return [replace(claim, model=model) for claim in (*claims, *_largest(shifted), _against_rules(rows))]
+
+
+def paper_claims(metrics: Mapping[str, Mapping[str, Row]], recipes: Sequence[Any]) -> list[Claim]:
+    """The same of the recipes at the paper's scale (`recipes.py`), each with its metrics by source of pairs. A cluster
+    is one of the paper's models; nothing is registered."""
+    shifts, rows = shifts_of(PAPER), []
+    for recipe in recipes:
+        for source, row in metrics[recipe.name].items():
+            test = "train" if source == recipe.trained_on else source.removesuffix("_held_out")
+            rows.append(
+                {"train": recipe.trained_on, "architecture": recipe.model, "seed": 0, "kind": recipe.kind, "set": test}
+                | {"shift": shifts.get((recipe.trained_on, test), "train"), "accuracy": row["accuracy"]}
+                | {f"baseline_{rule}": row["baselines"][rule]["accuracy"] for rule in BASELINES}
+            )
+    models = ", ".join(dict.fromkeys(recipe.model.split("/")[-1] for recipe in recipes))
+    return [replace(claim, type="observation") for claim in lin_claims(rows, models)]
 
 
 def drops_of(rows: Iterable[Row]) -> list[Row]:
@@ -101,21 +119,20 @@ def _largest(shifted: Sequence[Row]) -> list[Claim]:
     train, test = _settings(shifted)[place]
     p = chance_of_a_maximum(table)
     published = f"0.07 of five settings ({UNKNOWN})"
-    rest = {"rung": 2, "model": MODEL}
     return [
         interval_claim(
             "lin2024/shifted/largest-drop",
             f"largest drop of {table.shape[1]} settings, trained on {train}, evaluated on {test} "
             f"(t interval over clusters, not corrected for the search; by signs of clusters alone p = {p:.3f})",
             mean_interval(table[:, place]),
+            rung=2,
             published=published,
-            **rest,
         ),
         interval_claim(
             "lin2024/shifted/largest-drop-elsewhere",
             "drop in each cluster of the setting where all other clusters together have the largest",
             mean_interval(cross_fitted(table)),
-            **rest,
+            rung=2,
         ),
     ]
 
@@ -198,9 +215,6 @@ def lin_notes(rows: Sequence[Row], settings: Sequence[Row]) -> list[str]:
     ]
 
 
-MODEL = "Mistral and Gemma, pretrained here"
-
-
 def _settings(rows: Iterable[Row]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((row["train"], row["set"]) for row in rows))
 
@@ -226,6 +240,5 @@ def _claim(
         unit=unit,
         seeds=len({row["cluster"] for row in rows}),
         kind=kind,
-        model=MODEL,
         published=published,
     )

@@ -86,7 +86,6 @@ def shifts_of(sets: Sequence[SetOfPairs]) -> dict[tuple[str, str], Shift]:
     return {(train.name, test.name): shift_between(train, test) for train in sets for test in sets}
 
 
-@lru_cache(maxsize=12)
 def read_part(data: Path, one: SetOfPairs, part: Part, held_out: float) -> list[Pair]:
     """Rankable pairs whose prompt is in the part; of a held-out prompt the first pair alone, so that pairs are
     independent.
@@ -97,8 +96,13 @@ def read_part(data: Path, one: SetOfPairs, part: Part, held_out: float) -> list[
     Raises:
         UserError: a file is not there, or the hub has no such set.
     """
-    pairs = split_pairs(read_set(data, one), {"train": 1 - held_out, "held-out": held_out})[part]
+    pairs = _parts(data, one, held_out)[part]
     return pairs if part == "train" else list({near_key(pair.prompt): pair for pair in reversed(pairs)}.values())[::-1]
+
+
+@lru_cache(maxsize=len(PAPER))
+def _parts(data: Path, one: SetOfPairs, held_out: float) -> dict[str, list[Pair]]:
+    return split_pairs(read_set(data, one), {"train": 1 - held_out, "held-out": held_out})
 
 
 def read_set(data: Path, one: SetOfPairs) -> list[Pair]:
