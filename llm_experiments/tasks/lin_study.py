@@ -1,7 +1,7 @@
 """Six training sets x six evaluation sets, explicit and implicit (after Lin et al. 2024), made small.
 
 Not as published: six other sets (`lin_sets.SMALL`), language models of a quarter of a million parameters made here,
-beta 0.1, 128 pairs that are short enough. As published, the implicit model is trained for twice as many epochs. The
+beta 0.1, 96 pairs that are short enough. As published, the implicit model is trained for twice as many epochs. The
 learning rate is that of the other studies on real pairs; nothing was tuned for this one.
 
 The unit of evidence is the cluster: a language model pretrained here and a training seed, one of its own each. All
@@ -28,12 +28,12 @@ from simulations.results import Claim, Row, write_rows
 ARCHITECTURES = ("mistral", "gemma")
 SEEDS = 2
 HELD_OUT = 0.4  # of the prompts
-PAIRS, TEST_PAIRS = 128, 60
+PAIRS, TEST_PAIRS = 96, 50
 BETA = 0.1
-EPOCHS = {"explicit": 4.0, "implicit": 8.0}
+EPOCHS = {"explicit": 3.0, "implicit": 6.0}
 ENCODING = EncodingSettings(max_length=256, over_length="truncate_prompt", bad_pairs="drop")
 PRETRAIN = PretrainSettings(
-    hidden=64, layers=2, heads=4, vocab_size=2048, block=192, max_positions=256, steps=300, batch_size=8
+    hidden=64, layers=2, heads=4, vocab_size=2048, block=192, max_positions=256, steps=200, batch_size=8
 )
 
 
