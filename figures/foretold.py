@@ -1,6 +1,7 @@
 """Accuracy and gap as predicted before training against what was measured after: a dot per model, training, shift."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +11,7 @@ from matplotlib.lines import Line2D
 from figures.marks import legend_above, not_run, where
 from figures.style import COLOUR, FAINT, MUTED, Width, new_figure, styled
 from llm_experiments.tasks.prediction_claims import (
+    NEW_SHIFTS,
     accuracies,
     area_over_models,
     correlation_over_models,
@@ -20,26 +22,33 @@ from simulations.results import Row
 
 SCORES = {"all": "all parameters", "head": "the head's theory", "overlap": "token overlap"}
 GAP = COLOUR["generative"]
+LOOKS: dict[str, dict[str, Any]] = {
+    "development": {"color": MUTED, "marker": "o", "mfc": "none", "ms": 2.6, "mew": 0.6},
+    "held out": {"marker": "o", "ms": 2.6, "mew": 0},
+    "held out, shifts unknown to development": {"marker": "x", "ms": 3.0, "mew": 0.7},
+}
 
 
 @styled
 def prediction(rows: Sequence[Row], *, width: Width = "double") -> Figure:
     """Implicit models' accuracy by three predictions, and the gap by the first; held-out cells, and development's."""
     double = width == "double"
-    figure = new_figure(width, 2.35 if double else 4.1)
+    figure = new_figure(width, 2.35 if double else 4.7)
     panels = list(np.ravel(figure.subplots(1, 4) if double else figure.subplots(2, 2)))
     if not rows:
         for axes in panels:
             not_run(axes)
         return figure
-    held, before = where(rows, held_out=True), where(rows, held_out=False)
+    held = where(rows, held_out=True)
+    implicit = where(held, kind="implicit")
     for axes, (score, title) in zip(panels, SCORES.items(), strict=False):
-        _dots(axes, *(accuracies(where(some, kind="implicit"), score) for some in (before, held)), COLOUR["implicit"])
-        area = area_over_models(pair_tables(where(held, kind="implicit"), score)).mean
-        said = correlation_over_models(accuracies(where(held, kind="implicit"), score)).mean
+        tables = {part: accuracies(where(some, kind="implicit"), score) for part, some in _parts(rows).items()}
+        _dots(axes, tables, COLOUR["implicit"])
+        said = correlation_over_models(accuracies(implicit, score)).mean
+        area = area_over_models(pair_tables(implicit, score)).mean
         axes.set_title(f"{title}\n" + _numbers(rank=said, AUC=area), loc="center")
         axes.set_xlabel("predicted accuracy")
-    _dots(panels[3], *(gap_tables(some, "all") for some in (before, held)), GAP)
+    _dots(panels[3], {part: gap_tables(some, "all") for part, some in _parts(rows).items()}, GAP)
     said = correlation_over_models(gap_tables(held, "all")).mean
     panels[3].set_title("gap, all parameters\n" + _numbers(rank=said), loc="center")
     panels[3].set_xlabel("predicted gap")
@@ -47,33 +56,36 @@ def prediction(rows: Sequence[Row], *, width: Width = "double") -> Figure:
     if not double:
         panels[2].set_ylabel("measured")
     handles = [
-        Line2D([], [], color=COLOUR["implicit"], marker="o", ms=3.5, ls="", label="held out"),
-        Line2D([], [], mec=MUTED, mfc="none", marker="o", ms=3.5, ls="", label="development"),
+        Line2D([], [], **look | {"color": look.get("color", COLOUR["implicit"])}, ls="", label=label)
+        for label, look in LOOKS.items()
     ]
-    legend_above(figure, handles, columns=2)
+    legend_above(figure, handles, columns=3 if double else 2)
     return figure
+
+
+def _parts(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    known, new = (lambda row: row["shift"] not in NEW_SHIFTS), (lambda row: row["shift"] in NEW_SHIFTS)
+    held = where(rows, held_out=True)
+    parts = where(rows, held_out=False), list(filter(known, held)), list(filter(new, held))
+    return {label: some for label, some in zip(LOOKS, parts, strict=True) if some}
 
 
 def _numbers(**values: float) -> str:
     return ", ".join(f"{name} {value:.2f}" for name, value in values.items() if np.isfinite(value)) or "does not vary"
 
 
-def _dots(axes: Axes, before: list[np.ndarray], held: list[np.ndarray], colour: str) -> None:
+def _dots(axes: Axes, parts: Mapping[str, list[np.ndarray]], colour: str) -> None:
     """Measured (column 0) against predicted (column 1), a little beside each other where many would coincide."""
     random = np.random.default_rng(0)
-    shaken: Callable[[np.ndarray], np.ndarray] = lambda table: table + random.uniform(-0.02, 0.02, table.shape)  # noqa: E731
     axes.plot([-1, 1], [-1, 1], color=FAINT, lw=0.8, zorder=0)
-    if before:
-        measured, predicted = shaken(np.concatenate(before)).T
-        axes.plot(predicted, measured, ls="", marker="o", ms=2.6, mfc="none", mec=MUTED, mew=0.6, alpha=0.6, zorder=2)
-    if held:
-        measured, predicted = shaken(np.concatenate(held)).T
-        axes.plot(predicted, measured, ls="", marker="o", ms=2.6, mew=0, color=colour, alpha=0.5, zorder=3)
-    lowest = min([0.0, *(float(table.min()) for table in (*before, *held))])
+    for label, tables in parts.items():
+        table = np.concatenate(tables)
+        measured, predicted = (table + random.uniform(-0.02, 0.02, table.shape)).T
+        axes.plot(predicted, measured, ls="", **{"color": colour, "alpha": 0.55, "zorder": 3} | LOOKS[label])
+    lowest = min([0.0, *(float(table.min()) for tables in parts.values() for table in tables)])
     axes.set_xlim(lowest - 0.06, 1.06)
     axes.set_ylim(lowest - 0.06, 1.06)
     axes.set_aspect("equal")
-    ticks = [0, 0.5, 1] if lowest > -0.25 else [-1, -0.5, 0, 0.5, 1]
-    ticks = [tick for tick in ticks if tick >= lowest - 0.06]
+    ticks = [tick for tick in ([0, 0.5, 1] if lowest > -0.25 else [-1, -0.5, 0, 0.5, 1]) if tick >= lowest - 0.06]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])

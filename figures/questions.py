@@ -40,6 +40,7 @@ QUESTIONS = (
         "shaken by up to 0.02. Horizontal: the share of pairs with a positive score, from the untrained model and the "
         "training pairs. a: coefficients of all parameters; b: the theory's, hidden states fixed; c: token overlap, "
         "which knows no model; d: explicit minus implicit. Titles: rank correlation over held-out cells, and area "
-        "under the curve over all their pairs. The form of the score was chosen on the development cells.",
+        "under the curve over all their pairs. The form of the score was chosen on the development cells; crosses are "
+        "shifts which those did not have.",
     ),
 )

@@ -36,15 +36,14 @@ def interaction(cells: Cells) -> Float[np.ndarray, " clusters"]:
 
 
 def interactions(rows: Sequence[Row]) -> dict[str, Float[np.ndarray, " clusters"]]:
-    """One number per cluster and scale for the rows of one arm. `n` pairs all right are ln(2n + 1) on log-odds."""
+    """One number per cluster and scale for the rows of one arm. On log-odds half a pair is added to either side, of as
+    many pairs as the smallest set has: all right is the same number everywhere."""
     right = {kind: _cells(rows, kind) for kind in ("explicit", "implicit")}
-    odds = {}
-    for kind, cells in right.items():
-        counts = _cells(rows, kind, "n")
-        odds[kind] = {
-            shift: np.log((value * counts[shift] + 0.5) / ((1 - value) * counts[shift] + 0.5))
-            for shift, value in cells.items()
-        }
+    half = 0.5 / min(row["n"] for row in rows if row["split"] in FACTORIAL)
+    odds = {
+        kind: {shift: np.log((value + half) / (1 - value + half)) for shift, value in cells.items()}
+        for kind, cells in right.items()
+    }
     skill = {shift: 2 * value - 1 for shift, value in right["implicit"].items()}
     return {
         "accuracy": interaction(_gap(right)),
@@ -64,9 +63,9 @@ def over_clusters(values: Float[np.ndarray, " clusters"], rows: Sequence[Row]) -
     return crossed_interval(values, [row["forms"] for row in clusters], [row["seed"] for row in clusters])
 
 
-def _cells(rows: Sequence[Row], kind: str, value: str = "accuracy") -> Cells:
+def _cells(rows: Sequence[Row], kind: str) -> Cells:
     return {
-        shift: np.array([float(row[value]) for row in rows if (row["kind"], row["split"]) == (kind, shift)])
+        shift: np.array([float(row["accuracy"]) for row in rows if (row["kind"], row["split"]) == (kind, shift)])
         for shift in FACTORIAL
     }
 

@@ -21,6 +21,13 @@ Expected, written before the first run. Untied, without terminator, new words al
 (gap at least 0.3 in all three such arms), whatever the prompts. So nothing compounds: the interaction of accuracies is
 at most 0.05 in every arm, and clearly negative where new prompts alone cost something (24 pairs, untied).
 
+Found: nothing compounds (interactions of accuracies 0.004 [-0.014, 0.021] with 96 pairs, at most 0.009 in any arm), and
+nothing hides either: new traits are hardly a shift for these models, which fall behind on new pairs in seen words as
+much as on new prompts (with 24 pairs by 0.238 and 0.229). The expectation that new prompts alone cost something, and
+the clearly negative interaction that was to follow, were wrong (-0.003 [-0.014, 0.008]). Where prompts do cost, shifts
+do not add: the interaction is -0.73 [-0.84, -0.63] at the far end of rung 0 and -0.28 [-0.39, -0.17] for the Persona
+questions with the label by the prompt, where explicit models lose to new prompts what implicit ones had lost already.
+
 Rungs 0 and 2 need no run of this study: rung 0 is `rewardgap simulate shift_grid`, and the Persona study's rows hold
 the same four cells (`shift_claims.persona_factorial`). The figure `combined_shifts` shows all three.
 """
