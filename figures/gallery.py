@@ -281,10 +281,10 @@ STUDIES = (
         "Optimising against a reward model: what it is worth in true reward",
         iterative,
         "The graded synonym language, where the true reward of every response is known; small untied Mistrals. a: "
-        "policies over rounds of DPO on their own responses, by who labels the best and the worst of eight; all start "
-        "from DPO on the first preferences, which hold half of the words. b: the best of n responses of the language "
-        "model under each kind. c: the same against the kind's own reward, in units of its spread over responses to "
-        "one prompt; a kind that is right follows the dotted line. Where a line falls, more optimisation does harm. "
+        "policies over rounds of DPO on their own responses, by who labels the best and the worst of eight; the "
+        "labellers learnt from the same preferences, which hold half of the words. b: the best of n responses of the "
+        "language model under each kind. c: the same against the kind's own reward, in units of its spread over "
+        "responses to one prompt; a kind that is right follows the dotted line. Where a line falls, more does harm. "
         "Bands are 95 % t intervals over clusters (a pretrained model, a halving of the words, its own preferences).",
     ),
 )

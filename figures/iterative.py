@@ -19,12 +19,6 @@ from simulations.results import Row
 LOOKS: dict[str, dict[str, Any]] = {
     "explicit": {"color": COLOUR["explicit"], "marker": MARKER["explicit"], "label": "explicit"},
     "implicit": {"color": COLOUR["implicit"], "marker": MARKER["implicit"], "label": "implicit"},
-    "self": {
-        "color": COLOUR["implicit"],
-        "marker": "x",
-        "ls": (0, (3, 1.2)),
-        "label": "the policy's own implicit reward",
-    },
     "ensemble": {"color": MUTED, "marker": "D", "ls": (0, (5, 1, 1, 1)), "label": "ensemble"},
     "truth": {"color": INK, "ls": (0, (1, 1.2)), "label": "the truth"},
 }
@@ -59,7 +53,7 @@ def iterative(rows: Sequence[Row], *, width: Width = "double") -> Figure:
         panels[2].set_xlabel("proxy reward (spreads)")
     present = {row.get("kind") for row in rows}
     handles = [Line2D([], [], **look) for kind, look in LOOKS.items() if kind in present]
-    legend_above(figure, handles, columns=5 if double else 2)
+    legend_above(figure, handles, columns=4 if double else 2)
     return figure
 
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_experiments.best_of_n import best_of_n, best_of_n_kl
-from llm_experiments.tasks.graded_language import ATTRIBUTES, LITTLE, MUCH, GradedLanguage
+from llm_experiments.tasks.graded_language import ATTRIBUTES, WISHES, GradedLanguage
 
 LANGUAGE = GradedLanguage(grades=4, words=3)
-SMALL = GradedLanguage(grades=3, words=2, wishes=1, names=1)
+SMALL = GradedLanguage(words=2)
 seeds = st.integers(0, 2**32)
 
 
@@ -23,10 +23,11 @@ def test_the_true_reward_sees_meanings_and_not_words(seed):
     value = LANGUAGE.true_reward(prompt, response)
     synonyms = [f"{word.split('.')[0]}.{random.integers(LANGUAGE.words):02d}" for word in response.split(" ")]
     assert LANGUAGE.true_reward(prompt, " ".join(synonyms)) == value
-    wishes = [f"{wish[:-1]}{random.integers(LANGUAGE.wishes)}" for wish in prompt.split(" ")[2:5]]
-    assert LANGUAGE.true_reward(" ".join(["name00 wants", *wishes, "?"]), response) == value
-    turned = prompt.translate(str.maketrans({LITTLE: MUCH, MUCH: LITTLE}))
-    assert LANGUAGE.true_reward(turned, response) == pytest.approx(-value)  # nothing prompt-blind can rank
+    wish = prompt.split(" ")[2]
+    assert LANGUAGE.true_reward(f"name00 wants {wish[:-1]}{random.integers(LANGUAGE.wishes)} ?", response) == value
+    turned = prompt.replace(*(WISHES if wish[:-1] == WISHES[0] else WISHES[::-1]))
+    warmth = LANGUAGE.weights[0] * (2 * int(response[4]) / (LANGUAGE.grades - 1) - 1)
+    assert value + LANGUAGE.true_reward(turned, response) == pytest.approx(2 * warmth)  # all that no wish turns round
 
 
 def test_every_response_is_worth_what_its_form_and_grades_say():
@@ -63,18 +64,21 @@ def test_preferences_hold_the_words_they_may_and_are_right(seed):
         assert {*pair.chosen.split(), *pair.rejected.split()} <= seen
 
 
-def test_texts_say_how_well_each_wish_is_met_after_any_response():
-    met = set()
+def test_texts_say_the_grades_and_how_well_they_meet_the_wish():
+    whole = 0
     for text in LANGUAGE.documents(400, 0):
+        if "?" not in text:
+            assert ("much" in text) == ("plenty" in text) != ("scant" in text)
+            continue
         prompt, words = text[: text.index("?") + 1], text[text.index("?") + 2 :].split(" ")
-        assert LANGUAGE.is_well_formed(" ".join(words[:3]))
-        said = dict(word.split(":") for word in words[3:])
-        if said:
-            assert set(said) == set(ATTRIBUTES)
-            share = [2 * int(said[attribute]) / 3 - 1 for attribute in ATTRIBUTES]
-            assert LANGUAGE.true_reward(prompt, " ".join(words[:3])) == pytest.approx(np.dot(share, LANGUAGE.weights))
-            met.add(words[3])
-    assert len(met) == 3 * LANGUAGE.grades  # any attribute may come first: the state has to know them all
+        response, grades, met = words[:3], words[3::2], [int(word[3:]) for word in words[4::2]]
+        assert LANGUAGE.is_well_formed(" ".join(response))
+        if met:
+            whole += 1
+            assert [f"{word[:-4]}:{word[-4]}" for word in response] == grades
+            share = [2 * m / (LANGUAGE.grades - 1) - 1 for m in met]
+            assert LANGUAGE.true_reward(prompt, " ".join(response)) == pytest.approx(np.dot(share, LANGUAGE.weights))
+    assert 150 < whole < 300
 
 
 def test_prompts_differ_and_are_drawn_by_seed():

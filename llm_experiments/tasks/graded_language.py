@@ -1,19 +1,19 @@
 """The graded synonym language: a world in which the true reward of any response is known.
 
-A prompt wishes, of each of three attributes, either much or little; a response is one word per attribute, in order,
-and every grade of an attribute has many words that mean the same:
+A response is one word per attribute, in order, and every grade of an attribute has many words that mean the same.
+Warmth is always welcome; of the other attributes a prompt wishes either much or little:
 
-    name03 wants warm+2 bold-5 brief+0 ? warm4.03 bold3.11 brief2.07 bold:1 warm:4 brief:2
-    name03 wants warm+2 bold-5 brief+0 ? warm4.03 bold3.11 brief2.07
+    name03 wants much2 ? warm2.03 bold1.07 brief0.06 warm:2 met2 bold:1 met1 brief:0 met0
+    name07 wants little5 ? warm2.00 bold1.02 brief0.01
+    name07 wants little5 scant1                          plain talk, which teaches what wishes mean
 
-After most responses a text says of each attribute, in any order, how well the wish is met (here out of 4), by grade and
-wish and never by word; so a language model trained on such texts has to carry the grades of a whole response in its
-hidden state. Which attribute matters how much no text says: only preferences do. Texts answer whatever was wished, so
-that a language model itself prefers nothing.
+After most responses a text says of each attribute its grade and how well that meets the wish, never which word it was;
+so a language model trained on such texts knows what words and wishes mean. Which attribute matters how much no text
+says: only preferences do. Texts answer whatever was wished, so a language model itself prefers nothing.
 
-The true reward is the weighted sum over attributes of how well the wish is met, from -1 to 1 each. Wishes are as often
-for much as for little, so a model that does not read the prompt cannot rank. A response of any other form is worth 1
-less than the worst one of the right form.
+The true reward is the weighted sum over attributes of how well they meet the wish, from -1 to 1 each. A model that
+does not read the prompt gets no further than warmth. A response of any other form is worth 1 less than the worst one
+of the right form.
 """
 
 from collections.abc import Sequence
@@ -26,17 +26,18 @@ import numpy as np
 from llm_experiments.pairs import Pair
 
 ATTRIBUTES = ("warm", "bold", "brief")
-LITTLE, MUCH = "-", "+"
+LITTLE, MUCH = WISHES = ("little", "much")
 
 
 @dataclass(frozen=True)
 class GradedLanguage:
     """Sizes and habits of the language; `weights` say how much each attribute counts in the true reward."""
 
-    grades: int = 5
+    grades: int = 3
     words: int = 8  # per attribute and grade
-    wishes: int = 6  # words per attribute and direction
-    names: int = 24
+    wishes: int = 6  # words per direction
+    names: int = 48
+    plain: float = 0.3  # share of texts without a response
     ending: float = 0.2  # share of responses that end the text
     weights: tuple[float, float, float] = (1.0, 0.75, 0.5)
 
@@ -48,11 +49,16 @@ class GradedLanguage:
         random = np.random.default_rng([seed, 0])
         texts = []
         for prompt in self._prompts(count, random):
+            if random.random() < self.plain:
+                said = "plenty" if MUCH in prompt else "scant"
+                texts.append(f"{prompt.removesuffix('?')}{said}{random.integers(2)}")
+                continue
             response = self.response(random)
             text = f"{prompt} {response}"
             if random.random() >= self.ending:
-                met = self._met(prompt, response)
-                text += "".join(f" {ATTRIBUTES[at]}:{met[at]}" for at in random.permutation(len(ATTRIBUTES)))
+                met, grades = self._met(prompt, response), self._grades(response)
+                for attribute, grade, m in zip(ATTRIBUTES, grades, met, strict=True):
+                    text += f" {attribute}:{grade} met{m}"
             texts.append(text)
         return texts
 
@@ -114,20 +120,16 @@ class GradedLanguage:
 
     def _met(self, prompt: str, response: str) -> list[int]:
         """Per attribute how well the wish is met, 0 to grades - 1."""
-        grades = [self._places[word][1] for word in response.split(" ")]
-        wishes = prompt.split(" ")[2:5]
-        return [grade if MUCH in wish else self.grades - 1 - grade for grade, wish in zip(grades, wishes, strict=True)]
+        warmth, *others = self._grades(response)
+        return [warmth, *(others if MUCH in prompt else [self.grades - 1 - grade for grade in others])]
+
+    def _grades(self, response: str) -> list[int]:
+        return [self._places[word][1] for word in response.split(" ")]
 
     def _prompts(self, count: int, random: np.random.Generator) -> list[str]:
         """Any number of prompts, drawn independently."""
-        names, directions = random.integers(self.names, size=count), random.integers(2, size=(count, len(ATTRIBUTES)))
-        words = random.integers(self.wishes, size=(count, len(ATTRIBUTES)))
-        prompts = []
-        for name, direction, word in zip(names, directions, words, strict=True):
-            parts = zip(ATTRIBUTES, direction, word, strict=True)
-            wishes = " ".join(f"{attribute}{(LITTLE, MUCH)[way]}{number}" for attribute, way, number in parts)
-            prompts.append(f"name{name:02d} wants {wishes} ?")
-        return prompts
+        draws = (random.integers(size, size=count) for size in (self.names, len(WISHES), self.wishes))
+        return [f"name{name:02d} wants {WISHES[way]}{word} ?" for name, way, word in zip(*draws, strict=True)]
 
     @cached_property
     def _places(self) -> dict[str, tuple[str, int]]:

@@ -23,31 +23,34 @@ WORDS = {
     "explicit": "the explicit model",
     "implicit": "the implicit model",
     "ensemble": "the ensemble of both",
-    "self": "the policy's own implicit reward",
     "truth": "the truth",
 }
 Values = dict[str, dict[int, float]]  # kind -> cluster -> value
 
 
 def iterative_claims(rows: Sequence[Row]) -> tuple[list[Claim], list[str]]:
-    """True reward per use and kind under the most pressure, what was expected of it, and the advice."""
-    ranking = {split: _values(rows, "accuracy", use="ranking", split=split) for split in ("seen_words", "unseen_words")}
-    claims = [
-        _difference("ranking/unseen_words", "ranking pairs in unseen words: explicit minus implicit accuracy",
-                    ranking["unseen_words"], "explicit", "implicit", ">=", 0.2),
-    ]  # fmt: skip
+    """What was expected, then the true reward per use and kind under the most pressure, and the advice."""
+    ranking = _values(rows, "accuracy", use="ranking", split="unseen_words")
+    expected = "ranking pairs in unseen words: explicit minus implicit accuracy"
+    claims = [_difference("ranking/unseen_words", expected, ranking, "explicit", "implicit", ">=", 0.2)]
+    observed = []
     for use, words in USES.items():
-        at = _most(rows, use)
-        values = _values(rows, "true", use=use, **{STEPS[use]: at})
-        where = f"{words} ({'round' if use == 'iterative' else 'n ='} {at})"
-        claims += [
-            _difference(f"{use}/explicit-implicit", f"{where}: true reward, explicit minus implicit",
-                        values, "explicit", "implicit", ">=", 0.0),
-        ]  # fmt: skip
-        claims += [
-            _claim(f"{use}/{kind}", f"{where} against {WORDS[kind]}: true reward", list(found.values()), kind)
+        most = _most(rows, use)
+        values = _values(rows, "true", use=use, **{STEPS[use]: most})
+        where = f"{words}, {'round' if use == 'iterative' else 'n ='} {most}: true reward"
+        for one, op in (("explicit", ">="), ("ensemble", ">=")):
+            statement = f"{where}, {one} minus implicit"
+            claims.append(_difference(f"{use}/{one}-implicit", statement, values, one, "implicit", op, 0.0))
+        claims.append(
+            _difference(f"{use}/ensemble-explicit", f"{where}, ensemble minus explicit", values, "ensemble", "explicit",
+                        "<=", 0.0)
+        )  # fmt: skip
+        observed += [
+            _claim(f"{use}/{kind}", f"{where} against {WORDS[kind]}", list(found.values()), kind)
             for kind, found in values.items()
         ]
+    claims.append(_turn(rows))
+    claims += observed
     return claims, [*advice(rows), *over_optimisation(rows)]
 
 
@@ -114,6 +117,17 @@ def _values(rows: Sequence[Row], value: str, **wanted: Any) -> Values:
 
 def _apart(values: Mapping[str, Mapping[int, float]], one: str, other: str) -> list[float]:
     return [value - values[other][cluster] for cluster, value in values[one].items()]
+
+
+def _turn(rows: Sequence[Row]) -> Claim:
+    """Over-optimisation: the implicit model's best of the largest n against that of a quarter as many."""
+    most = _most(rows, "best_of_n")
+    fewer, more = (
+        _values(rows, "true", use="best_of_n", best_of=n, kind="implicit")["implicit"] for n in (most // 4, most)
+    )
+    changes = [more[cluster] - fewer[cluster] for cluster in fewer]
+    statement = f"best of n against the implicit model: true reward, n = {most} minus n = {most // 4}"
+    return _claim("best_of_n/implicit/turn", statement, changes, "implicit", "<=", 0.0)
 
 
 def _difference(
