@@ -44,13 +44,13 @@ OPTIMISED = {"explicit": 2.0, "implicit": 1.0, "ensemble": 1.5, "truth": 3.0}
 def optimised_rows(ends: dict[str, float] = OPTIMISED, noise: float = 0.05) -> list[Row]:
     """Each kind's true reward starts at 0, is 1.2 half-way and ends at its own of `ends`, plus some noise."""
     rows: list[Row] = []
-    for cluster in range(10):
+    for cluster in range(8):
         for kind, accuracy in (("explicit", 0.95), ("implicit", 0.5)):
             row = {"use": "ranking", "kind": kind, "accuracy": accuracy, "cluster": cluster}
             rows += [row | {"split": split} for split in ("seen_words", "unseen_words")]
         for kind, end in ends.items():
             for at, true in enumerate((0.0, 1.2, end + noise * float(np.sin(7 * cluster + len(kind))))):
-                row = {"kind": kind, "true": true, "proxy": float(at), "cluster": cluster}
+                row = {"kind": kind, "true": true, "proxy": float(at), "well_formed": 1.0, "cluster": cluster}
                 rows.append(row | {"use": "iterative", "round": at})
                 rows.append(row | {"use": "best_of_n", "best_of": 4**at})
     return rows

@@ -69,9 +69,17 @@ def test_a_tiny_cell_of_the_study_runs(tmp_path):
     tiny = iterative_study.plan(quick=True)
     ((name, base),), ((place, cell),) = tiny.bases.items(), tiny.cells.items()
     base = base | {"documents": 1000, "settings": base["settings"] | {"steps": 60, "hidden": 32, "layers": 1}}
-    cell = cell | {"training": cell["training"] | {"max_steps": 3}, "train_prompts": 12, "rounds": 1, "samples": 16}
+    cell = cell | {
+        "n_train": 16,
+        "train_prompts": 16,
+        "held_out_prompts": 8,
+        "samples": 16,
+        "largest_n": 8,
+        "rounds": 1,
+    }
+    cell = cell | {"training": cell["training"] | {"max_steps": 3}, "evaluated": 8}
     run_cells(iterative_study.make_base, {tmp_path / "models" / name: base}, workers=1)
-    run_cells(iterative_study.compute_cell, {tmp_path / place: cell | {"largest_n": 8}}, workers=1)
+    run_cells(iterative_study.compute_cell, {tmp_path / place: cell}, workers=1)
     rows = read_rows(tmp_path / place / "rows.jsonl")
     rounds = [row for row in rows if row["use"] == "iterative"]
     assert len({row["true"] for row in rounds if row["round"] == 0}) == 1  # all labellers start from one policy

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from llm_experiments.tasks.graded_language import GradedLanguage
 from simulations.interval_claims import interval_claim
 from simulations.results import Claim, Row
 from simulations.statistics import holm, mean_interval, sign_flip_test
@@ -49,9 +50,8 @@ def iterative_claims(rows: Sequence[Row]) -> tuple[list[Claim], list[str]]:
             _claim(f"{use}/{kind}", f"{where} against {WORDS[kind]}", list(found.values()), kind)
             for kind, found in values.items()
         ]
-    claims.append(_turn(rows))
-    claims += observed
-    return claims, [*advice(rows), *over_optimisation(rows)]
+    claims += [_turn(rows), *(_gain(rows, kind) for kind in ("truth", "explicit")), *observed]
+    return claims, [*advice(rows), *over_optimisation(rows), form(rows)]
 
 
 def beaten(rows: Sequence[Row]) -> dict[str, dict[str, list[str]]]:
@@ -103,6 +103,17 @@ def over_optimisation(rows: Sequence[Row]) -> list[str]:
     return notes
 
 
+def form(rows: Sequence[Row]) -> str:
+    """How many responses of the last policies have the right form, and what those alone are worth."""
+    most, worst, parts = _most(rows, "iterative"), GradedLanguage().ill_formed_reward, []
+    for kind in _values(rows, "true", use="iterative"):
+        last = [row for row in rows if (row["use"], row["kind"], row.get("round")) == ("iterative", kind, most)]
+        share, true = (float(np.mean([row[name] for row in last])) for name in ("well_formed", "true"))
+        alone = f", which alone are worth {(true - (1 - share) * worst) / share:+.2f}" if share else ""
+        parts.append(f"{WORDS[kind]} {share:.2f}{alone}")
+    return f"Responses of the right form after round {most}: {'; '.join(parts)}."
+
+
 def _most(rows: Sequence[Row], use: str) -> int:
     return max(row[STEPS[use]] for row in rows if row["use"] == use)
 
@@ -130,14 +141,22 @@ def _turn(rows: Sequence[Row]) -> Claim:
     return _claim("best_of_n/implicit/turn", statement, changes, "implicit", "<=", 0.0)
 
 
-def _difference(
-    id: str, statement: str, values: Values, one: str, other: str, op: str = "none", value: Any = None
-) -> Claim:
+def _gain(rows: Sequence[Row], kind: str) -> Claim:
+    """That rounds of DPO help at all; for the truth, that they can."""
+    most = _most(rows, "iterative")
+    first, last = (_values(rows, "true", use="iterative", round=at, kind=kind)[kind] for at in (0, most))
+    statement = f"iterative DPO against {WORDS[kind]}: true reward, round {most} minus round 0"
+    return _claim(f"iterative/{kind}/gain", statement, [last[c] - first[c] for c in first], kind, ">=", 0.0)
+
+
+def _difference(id: str, statement: str, values: Values, one: str, other: str, op: str, value: float) -> Claim:
     apart = _apart(values, one, other)
     return _claim(id, f"{statement} (exact sign-flip p = {sign_flip_test(apart):.3f})", apart, "", op, value)
 
 
-def _claim(id: str, statement: str, values: list[float], kind: str, op: str = "none", value: Any = None) -> Claim:
+def _claim(
+    id: str, statement: str, values: list[float], kind: str, op: str = "none", value: float | None = None
+) -> Claim:
     return interval_claim(
         f"iterative/{id}", statement, mean_interval(values), rung=1, op=op, value=value, kind=kind,
         model="Mistral, untied",

@@ -19,10 +19,14 @@ Responses have no terminator, as there. beta is 1: a response has three tokens, 
 its log-ratio is tens of nats from the reference.
 
 Settings were chosen on a language model that no claim uses (seed 100). Both kinds get one rate, at which both rank 0.99
-of the training pairs right; rounds get the rate (1e-3, of 3e-4 and 1e-3) and the beta (1, of 0.1 and 1) with which the
-policy that the truth labels ends highest. Seen of that model: the implicit kind ranks 0.43 of the pairs in unseen words
-right, the explicit one 0.88; best-of-256 is worth 1.1 and 1.7. What was expected, written before clusters 0 to 9 were
-run, is what `iterative_claims.py` registers.
+of the training pairs right. Rounds are gentle, with a beta of their own: of nine choices, those with which the policy
+that the truth labels keeps the form in 0.95 of its responses in every round, and of these the one with which it ends
+highest. A first choice (beta 1, rate 1e-3: the highest end, whatever the form) was given up after cluster 0, where that
+policy had left the form by round 4; cluster 0 is not used.
+
+Seen before what is expected was written: of seed 100 the implicit kind ranks 0.43 of the pairs in unseen words right,
+the explicit one 0.88, and best-of-256 is worth 1.1 and 1.7; in cluster 0 0.52 and 0.69, worth 1.0 and 1.0. Expected is
+what `iterative_claims.py` registers.
 
 The unit of evidence is the cluster: a pretrained model, a halving of the words, prompts, preferences and seeds of its
 own.
@@ -56,7 +60,8 @@ TRAIN = TrainSettings(
     max_steps=200, per_device_train_batch_size=16, lr_scheduler_type="linear", max_grad_norm=1.0, logging_steps=1000
 )
 LEARNING_RATES = {"explicit": 3e-3, "implicit": 3e-3}
-ROUND = {"max_steps": -1, "num_train_epochs": 4.0, "learning_rate": 1e-3}
+ROUND = {"max_steps": -1, "num_train_epochs": 4.0, "learning_rate": 3e-4}
+ROUND_BETA = 3.0
 PRETRAIN = PretrainSettings(
     hidden=64, layers=2, heads=4, tokenizer="word", block=32, max_positions=32, steps=1000, batch_size=64,
     learning_rate=4e-3,
@@ -66,16 +71,16 @@ DOCUMENTS = 40_000
 SIZES = {
     "n_train": 384,  # preferences
     "train_prompts": 448,
-    "held_out_prompts": 64,
+    "held_out_prompts": 48,
     "samples": 512,  # per held-out prompt, for best-of-n
     "largest_n": 256,
     "rounds": 4,
     "per_prompt": 8,  # responses to label
-    "evaluated": 32,  # responses per held-out prompt after each round
+    "evaluated": 24,  # responses per held-out prompt after each round
 }
-QUICK = SIZES | {"train_prompts": 128, "held_out_prompts": 32, "samples": 128, "largest_n": 64, "rounds": 2}
+QUICK = SIZES | {"train_prompts": 128, "samples": 128, "largest_n": 64, "rounds": 2}
 HELD_OUT_PAIRS = 256
-CLUSTERS = 10
+CLUSTERS = range(1, 9)
 SECOND_SEED = 1000  # clusters' seeds stay below it
 
 Reward = Callable[[Samples], Float[np.ndarray, "prompts responses"]]
@@ -86,8 +91,8 @@ def plan(data: None = None, *, quick: bool = False) -> Plan:
     world = asdict(GradedLanguage(words=4) if quick else GradedLanguage())
     bases: dict[str, Row] = {}
     cells: dict[str, Row] = {}
-    for cluster in range(1 if quick else CLUSTERS):
-        settings = asdict(PRETRAIN) | {"seed": cluster} | ({"steps": 600} if quick else {})
+    for cluster in CLUSTERS[:1] if quick else CLUSTERS:
+        settings = asdict(PRETRAIN) | {"seed": cluster} | ({"steps": 500} if quick else {})
         bases[f"mistral-{cluster}"] = {"language": world, "documents": DOCUMENTS, "settings": settings}
         cells[f"clusters/{cluster}"] = {
             "cluster": cluster,
@@ -97,6 +102,7 @@ def plan(data: None = None, *, quick: bool = False) -> Plan:
             "learning_rates": LEARNING_RATES,
             "training": asdict(TRAIN),
             "round": ROUND,
+            "round_beta": ROUND_BETA,
             **(QUICK if quick else SIZES),
         }
     return Plan(bases, cells)
@@ -135,7 +141,7 @@ def compute_cell(folder: Path, config: Mapping[str, Any], *, data: None = None) 
     scored["ensemble"] = proxies["ensemble"].standardise(scored["explicit"] + scored["implicit"])
     rows += best_of_n_rows(scored, world.truth(pool), config)
     for labeller, proxy in proxies.items():
-        model = load_reward_model(policy, "implicit", beta=config["beta"], device="cpu", seed=seed)
+        model = load_reward_model(policy, "implicit", beta=config["round_beta"], device="cpu", seed=seed)
         for number in range(config["rounds"] + 1):
             about = {"use": "iterative", "kind": labeller, "round": number}
             rows.append(about | evaluate(world, model, proxy, config))
@@ -238,7 +244,8 @@ def one_round(world: World, model: RewardModel, proxy: Proxy, number: int, confi
     best, worst = (np.take_along_axis(true, at(1, keepdims=True), 1) for at in (rewards.argmax, rewards.argmin))
     apart = best != worst
     right = float((best > worst)[apart].mean()) if apart.any() else None
-    train_reward_model(model, pairs, TrainSettings(**{**config["training"], **config["round"], "seed": seed}))
+    if pairs:
+        train_reward_model(model, pairs, TrainSettings(**{**config["training"], **config["round"], "seed": seed}))
     return {"labels_right": right, "labelled_pairs": len(pairs)}
 
 
