@@ -206,6 +206,7 @@ def test_the_score_turns_with_a_pair_and_training_pairs_are_its_unit():
         predicted_margins(model, [pair.swapped() for pair in evaluated], trained), -scores, rtol=1e-4, atol=1e-6
     )
     assert np.abs(predicted_margins(model, trained, trained)).mean() == pytest.approx(1)
+    assert predicted_margins(model, trained[:1], trained[:1]) == pytest.approx([1])  # a step helps its own pair
     likeness = prompt_likeness(model, trained, trained)
     np.testing.assert_allclose(np.diag(likeness), 1)
     assert likeness.min() == 0
