@@ -59,10 +59,9 @@ class Numbers:
         decided = sum(claim["type"] != "observation" for claim in found)
         shown = len(found) if most is None else max(most, decided)
         lines = [self.line(claim["id"]) for claim in found[:shown]]
-        left = len(found) - len(lines)
-        return "\n".join(
-            [*lines, *([f"| and {left} observations more, in its summary.json |  |  |  |  |"] if left else [])]
-        )
+        if shown < len(found):
+            lines.append(f"| and {len(found) - shown} observations more, in its summary.json |  |  |  |  |")
+        return "\n".join(lines)
 
     def has(self, id: str) -> bool:
         return id in self.claims
