@@ -88,8 +88,9 @@ def _drops(axes: Axes, rows: Sequence[Row]) -> None:
     shifts = list(dict.fromkeys([*SHIFTS, *(row["shift"] for row in rows)]))
     ordered = sorted(rows, key=lambda row: (shifts.index(row["shift"]), row["value"]))
     axes.axhline(0, color=MUTED, lw=0.7)
-    for value in PUBLISHED:
-        axes.axhline(value, color=REFERENCE, lw=0.9, ls="--", zorder=1)
+    own = sum(row["shift"] == "in-distribution" for row in rows)
+    for value in PUBLISHED:  # of shifted settings
+        axes.plot([own - 0.5, len(rows) - 0.3], [value, value], color=REFERENCE, lw=0.9, ls="--", zorder=1)
     for place, row in enumerate(ordered):
         axes.plot([place, place], [row["low"], row["high"]], color=INK, lw=0.9, solid_capstyle="butt")
         axes.plot(place, row["value"], marker="o", ms=3, color=INK, ls="")
