@@ -50,12 +50,12 @@ def cycles(rows: Sequence[Row], generation: Sequence[Row], *, width: Width = "do
     """Accuracy on three kinds of negatives for models trained on either of two; what policies write; margins over beta
     beside the point from which Theorem 1 says nothing."""
     double = width == "double"
-    figure = new_figure(width, 2.3 if double else 4.6)
+    figure = new_figure(width, 2.3 if double else 5.1)
     if not rows and not generation:
         not_run(figure.subplots())
         return figure
     layout = [["a", "b", "c", "d"]] if double else [["a", "b"], ["c", "c"], ["d", "d"]]
-    heights = {} if double else {"height_ratios": [1, 1.15, 1.15]}
+    heights = {} if double else {"height_ratios": [1, 1.6, 1.15]}
     panels = figure.subplot_mosaic(layout, **heights)
     for name, (cell, words) in zip("ab", ARMS.items(), strict=True):
         axes, mine = panels[name], where(rows, cell=cell)
@@ -89,11 +89,12 @@ def _line(rows: Sequence[Row], negatives: str, cell: str) -> ForestRow:
 
 def _writing(axes: Axes, generation: Sequence[Row]) -> None:
     """Shares of samples on a logarithmic axis with Wilson intervals over samples; none found is an arrow at the limit,
-    and the stroke is the exact probability of a cycle (mean over graphs and clusters)."""
+    and the stroke is the exact probability of a cycle (mean over graphs and clusters). A policy whose
+    samples are orders less than half of the time cannot write the format."""
     if not generation:
         not_run(axes)
         return
-    floor = 1e-5
+    floor, labels = 1e-5, list(POLICIES.values())
     for place, (cell, policy) in enumerate(POLICIES):
         some = where(generation, cell=cell, policy=policy)
         if not some:
@@ -101,6 +102,8 @@ def _writing(axes: Axes, generation: Sequence[Row]) -> None:
                       color=MUTED, style="italic", fontsize=6.5)  # fmt: skip
             continue
         samples = sum(row["samples"] for row in some)
+        if sum(row["orders"] for row in some) < samples / 2:
+            labels[place] += "\n(no format)"
         for offset, (name, (mark, colour, _)) in zip((-0.18, 0.18), SHARES.items(), strict=True):
             count = sum(row[name] for row in some)
             interval = wilson_interval(count, samples)
@@ -123,7 +126,7 @@ def _writing(axes: Axes, generation: Sequence[Row]) -> None:
     axes.set_xticks(ticks, [power_of_ten(tick) for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("share of samples")
-    _names(axes, list(POLICIES.values()))
+    _names(axes, labels)
 
 
 def _margins(axes: Axes, rows: Sequence[Row], generation: Sequence[Row]) -> None:

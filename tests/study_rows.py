@@ -119,6 +119,7 @@ def generation_rows(seeds: int = 3) -> list[Row]:
         for seed in range(seeds):
             for policy, logs in (("reference", -9.0), ("implicit", -8.0)):
                 row = {"cell": cell, "seed": seed, "policy": policy, "samples": 400, "orders": 300, "chance": 5.8e-5}
+                row |= {"orders": 10} if policy == "implicit" else {}
                 row |= {"cycles": int(policy == "implicit" and seed == 0)}
                 rows.append(row | {"log_probability_correct": np.full(5, logs).tolist()})
     return [*rows, {"cell": "control", "policy": "reference", "samples": 400, "orders": 390, "cycles": 40}]

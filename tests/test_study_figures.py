@@ -101,6 +101,11 @@ def test_what_was_published_is_what_the_claims_quote() -> None:
 def test_none_found_is_drawn_at_its_limit_and_margins_are_in_units_of_beta() -> None:
     generation = ROWS["hamiltonian"][1]
     axes = cycles.cycles(*ROWS["hamiltonian"]).axes[2]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert [label for label in labels if "no format" in label] == [
+        "after: random\n(no format)",
+        "after: near-cycles\n(no format)",
+    ]
     (arrow,) = (line.get_xdata()[0] for line in axes.lines if line.get_marker() == "<")
     assert arrow == pytest.approx(3.8416 / (1200 + 3.8416), rel=1e-3)  # Wilson, none of 1200
     for row in cycles.nats(ROWS["hamiltonian"][0], generation):
