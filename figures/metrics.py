@@ -123,14 +123,19 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def recipes_table(recipes: Sequence[Mapping[str, Any]]) -> str:
     """What a study at the papers' scale consists of: one line per model, and the sum."""
-    lines: list[Sequence[str]] = [("recipe", "pairs", "epochs", "batch", "type", "GPU hours", "GB", "settings from")]
+    head = ("recipe", "pairs", "epochs", "batch", "type", "GPU hours", "GB", "GPUs", "settings from")
+    lines: list[Sequence[str]] = [head]
     for row in recipes:
         batch = f"{row['batch']} x {row['accumulation']} x {row['devices']}"
-        cost = (f"{row['gpu_hours']:.2f}", f"{row['gigabytes']:.0f}")
+        cost = (f"{row['gpu_hours']:.2f}", f"{row['gigabytes']:.0f}", str(row["gpus"]))
         lines.append((row["name"], str(row["pairs"]), f"{row['epochs']:g}", batch, row["dtype"], *cost, row["source"]))
     hours = sum(row["gpu_hours"] for row in recipes)
+    gated = ", ".join(dict.fromkeys(row["model"] for row in recipes if row["gated"]))
+    login = f"\nGated: {gated}; accept their terms on the hub, then `hf auth login`." if gated else ""
     return aligned(lines) + (
         f"\n{hours:.1f} GPU hours in all: operations of training counted, on an A100 at 40 % utilisation, without\n"
-        "scoring. GB: weights, gradients and optimiser state of one model, without activations. Not measured.\n"
-        "Batch: pairs per forward pass x accumulation x devices."
+        "scoring. GB: weights, gradients, optimiser state and reference of one model, over all devices together,\n"
+        "without activations. GPUs: of 80 GB, that hold them at least. Not measured.\n"
+        "Batch, as published: pairs per forward pass x accumulation x devices; on another number of devices the\n"
+        f"accumulation makes up for it.{login}"
     )

@@ -1,6 +1,6 @@
 """The studies at the papers' own scale: which model is trained on what, how, and what that costs.
 
-    rewardgap study persona --scale paper --plan      what would run, GPU hours and memory
+    rewardgap study persona --scale paper --plan      what would run, GPU hours, memory and GPUs
     rewardgap study persona --scale paper             runs it, one `rewardgap train` folder per recipe
 
 Settings are those of the published code of Razin et al. (2025) (arXiv 2507.07981, princeton-pli/exrm-vs-imrm): AdamW at
@@ -12,6 +12,7 @@ Those of lin2024 are of Lin et al. (2024) (arXiv 2409.03650) as far as they are 
 rates, beta. Batch, schedule, length, precision and the parts of the sets are ours.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -37,6 +38,9 @@ BILLION = {  # parameters, as the model cards say
 }
 # FLOPs a second: an A100's by its data sheet, at 40 % utilisation; float32 without TF32, transformers' default
 RATE = {"float32": 0.4 * 19.5e12, "bfloat16": 0.4 * 312e12}
+OUTPUT_LAYER = {"meta-llama/Llama-3.2-1B-Instruct": 0.26}  # as BILLION; tied, so that training it alone copies it
+GPU = 80  # gigabytes, of an A100 or H100
+GATED = ("google/gemma-", "meta-llama/")  # their terms are to be accepted on the hub first
 PERSONA_MODELS = (
     "EleutherAI/pythia-1b",
     "meta-llama/Llama-3.2-1B",
@@ -79,21 +83,64 @@ class Recipe:
         return "-".join(part for part in (self.model.split("/")[-1], self.kind, self.ablation, trained_on) if part)
 
     @property
+    def _frozen(self) -> float:
+        """Billions of parameters that are never trained, without the reference's."""
+        return BILLION[self.model] if dict(self.changes).get("trainable") == "head" else 0.0
+
+    @property
+    def _trained(self) -> float:
+        if not self._frozen:
+            return BILLION[self.model]
+        return 0.0 if self.kind == "explicit" else OUTPUT_LAYER[self.model]
+
+    @property
+    def _reference(self) -> float:
+        has_one = self.kind == "implicit" and dict(self.changes).get("reference") != "none"
+        return BILLION[self.model] if has_one else 0.0
+
+    @property
     def gpu_hours(self) -> float:
-        """6 FLOPs per parameter and token trained, 2 more for an implicit model's reference, read once."""
-        sequences = 2 * self.pairs * self.tokens * BILLION[self.model] * 1e9
-        reference = 2 * sequences if self.kind == "implicit" else 0.0
-        return (6 * sequences * self.epochs + reference) / RATE[self.dtype] / 3600
+        """6 FLOPs per trained parameter and token, 2 per frozen one, and 2 more for a reference, read once."""
+        tokens = 2 * self.pairs * self.tokens * 1e9
+        each = (6 * self._trained + 2 * self._frozen) * self.epochs + 2 * self._reference
+        return tokens * each / RATE[self.dtype] / 3600
 
     @property
     def gigabytes(self) -> float:
-        """Weights, gradients and AdamW's two moments, and an implicit model's reference; all devices together,
-        without activations."""
-        bytes_each = (4 if self.dtype == "float32" else 2) * 4 + (0 if self.kind != "implicit" else 4)
-        return bytes_each * BILLION[self.model]
+        """Weights, and of trained ones gradients and AdamW's two moments, and the reference; all devices together,
+        without activations. At most: one process alone keeps the reference off its device while it trains."""
+        bytes_each = 4 if self.dtype == "float32" else 2
+        return bytes_each * (4 * self._trained + self._frozen + self._reference)
 
-    def request(self, pairs: Path, tests: Sequence[Path], output: Path, *, model: str = "") -> TrainRequest:
-        """What `rewardgap train` is asked for; `model` in place of the recipe's own."""
+    @property
+    def gpus(self) -> int:
+        """That hold it, at least."""
+        return math.ceil(self.gigabytes / GPU)
+
+    def accumulation_on(self, processes: int) -> int:
+        """Passes of each of `processes` devices before a step, which make the published batch.
+
+        Raises:
+            UserError: so many cannot share it out evenly.
+        """
+        passes = self.accumulation * self.devices
+        if passes % processes:
+            fitting = ", ".join(str(number) for number in range(1, passes + 1) if passes % number == 0)
+            raise UserError(
+                f"recipe {self.name}: {processes} processes cannot share its {passes} passes of {self.batch} pairs a "
+                f"step evenly; start one of {fitting}"
+            )
+        return passes // processes
+
+    def request(
+        self, pairs: Path, tests: Sequence[Path], output: Path, *, model: str = "", processes: int = 1
+    ) -> TrainRequest:
+        """What `rewardgap train` is asked for where `processes` train together; `model` in place of the recipe's own.
+        The batch of a step is the same for any number of them.
+
+        Raises:
+            UserError: as `accumulation_on`.
+        """
         return TrainRequest(
             kind=self.kind,
             model=model or self.model,
@@ -103,7 +150,7 @@ class Recipe:
             learning_rate=self.learning_rate,
             num_train_epochs=float(self.epochs),
             per_device_train_batch_size=self.batch,
-            gradient_accumulation_steps=self.accumulation,
+            gradient_accumulation_steps=self.accumulation_on(processes),
             beta=self.beta if self.kind == "implicit" else 0.0,
             max_length=self.max_length,
             dtype=self.dtype,  # type: ignore[arg-type]
@@ -112,7 +159,8 @@ class Recipe:
         )
 
     def to_row(self) -> Row:
-        return {**asdict(self), "name": self.name, "gpu_hours": self.gpu_hours, "gigabytes": self.gigabytes}
+        cost = {"gpu_hours": self.gpu_hours, "gigabytes": self.gigabytes, "gpus": self.gpus}
+        return {**asdict(self), "name": self.name, **cost, "gated": self.model.startswith(GATED)}
 
 
 def _persona() -> list[Recipe]:
@@ -214,20 +262,23 @@ def run_recipes(study: str, folder: Path, data: Path) -> Row:
     compute each recipe together instead; there, one command at a time.
 
     Raises:
-        UserError: as `paper_pairs`, or of a training run.
+        UserError: as `paper_pairs`, or of a training run; or the processes that compute together cannot make a batch.
     """
     from llm_experiments.distributed import launched
     from llm_experiments.training import run_training
 
-    trains, tests = paper_pairs(study, data, folder)
     recipes, found = recipes_of(study), {}
+    for recipe in recipes:
+        recipe.accumulation_on(launched())
+    trains, tests = paper_pairs(study, data, folder)
     while True:
         before = len(found)
         for recipe in recipes:
             if recipe.name not in found:
                 with nullcontext(True) if launched() > 1 else locked(folder / recipe.name) as mine:
                     if mine:
-                        found[recipe.name] = run_training(recipe.request(trains[recipe.trained_on], tests, folder))
+                        request = recipe.request(trains[recipe.trained_on], tests, folder, processes=launched())
+                        found[recipe.name] = run_training(request)
         if len(found) == len(recipes):
             return {recipe.name: found[recipe.name] for recipe in recipes}
         if len(found) == before:

@@ -92,13 +92,49 @@ def test_recipes_have_names_of_their_own_and_published_settings():
     for recipe in EVERY:
         assert recipe.batch * recipe.accumulation * recipe.devices == 32
         assert recipe.gpu_hours > 0
-        assert recipe.gigabytes > 8
+
+
+@pytest.mark.parametrize("recipe", [RECIPES["persona"][0], RECIPES["ultrafeedback"][5], RECIPES["lin2024"][0]])
+def test_a_step_has_the_published_batch_on_any_number_of_devices(recipe, tmp_path):
+    for processes in {1, recipe.devices}:
+        request = recipe.request(tmp_path, [], tmp_path, processes=processes)
+        assert request.per_device_train_batch_size * request.gradient_accumulation_steps * processes == 32
+
+
+def test_processes_that_cannot_make_the_published_batch_are_refused_before_anything_is_written(
+    toy_data, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    arguments = ["study", "persona", "--scale", "paper", "--data", str(toy_data), "--output", str(tmp_path / "run")]
+    assert rewardgap.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "3 processes cannot share its 4 passes of 8 pairs a step evenly; start one of 1, 2, 4\n" in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("study", "name", "gigabytes", "gpus"),
+    [
+        ("ultrafeedback", "Llama-3.1-8B-Instruct-explicit", 2 * 4 * 8.03, 1),
+        ("ultrafeedback", "Llama-3.1-8B-Instruct-implicit", 2 * 5 * 8.03, 2),
+        ("ablations", "Llama-3.2-1B-Instruct-implicit-no-reference", 4 * 4 * 1.24, 1),
+        ("ablations", "Llama-3.2-1B-Instruct-explicit-frozen-backbone", 4 * 1.24, 1),
+        # the backbone, a copy of the output layer with gradient and moments, the reference
+        ("ablations", "Llama-3.2-1B-Instruct-implicit-frozen-backbone", 4 * (1.24 + 4 * 0.26 + 1.24), 1),
+    ],
+)
+def test_memory_is_that_of_what_is_trained_and_of_a_reference_where_there_is_one(study, name, gigabytes, gpus):
+    recipe = next(recipe for recipe in RECIPES[study] if recipe.name == name)
+    assert recipe.gigabytes == pytest.approx(gigabytes)
+    assert recipe.gpus == gpus
 
 
 def test_training_cost_grows_with_tokens_parameters_and_reference():
     explicit, implicit = RECIPES["ultrafeedback"][:2]
     assert implicit.gpu_hours == pytest.approx(explicit.gpu_hours * (6 * 5 + 2) / (6 * 5))
     assert replace(explicit, pairs=4000).gpu_hours == pytest.approx(2 * explicit.gpu_hours)
+    frozen = next(recipe for recipe in RECIPES["ablations"] if recipe.name.endswith("explicit-frozen-backbone"))
+    assert frozen.gpu_hours == pytest.approx(explicit.gpu_hours / 3)  # forward passes alone
     # two sequences a pair, six operations per parameter and token
     assert explicit.gpu_hours == pytest.approx(6 * 5 * 2 * 2000 * 430 * 1.24e9 / (0.4 * 19.5e12) / 3600)
 
@@ -153,6 +189,8 @@ def test_plans_print_what_would_run(toy_data, capsys):
     out = capsys.readouterr().out
     assert "Llama-3.1-8B-Instruct-implicit" in out
     assert "GPU hours" in out
+    assert "over all devices together" in out
+    assert "Gated: meta-llama/Llama-3.2-1B-Instruct, " in out
 
 
 def test_mistakes_are_one_line(tmp_path, capsys):
