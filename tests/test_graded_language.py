@@ -44,6 +44,7 @@ def test_every_response_is_worth_what_its_form_and_grades_say():
                 assert value == SMALL.ill_formed_reward
     assert len(formed) == (SMALL.grades * SMALL.words) ** 3
     assert max(formed) == pytest.approx(SMALL.best_reward)
+    assert SMALL.true_reward("name00 wants much1 ?", "warm2.00 bold2.01 brief2.00") == pytest.approx(SMALL.best_reward)
     assert min(formed) == pytest.approx(SMALL.ill_formed_reward + 1)
     assert np.mean(formed) == pytest.approx(0)
     whole = SMALL.response(np.random.default_rng(0))
