@@ -285,7 +285,8 @@ STUDIES = (
         "labellers learnt from the same preferences, which hold half of the words. b: the best of n responses of the "
         "language model under each kind. c: the same against the kind's own reward, in units of its spread over "
         "responses to one prompt; a kind that is right follows the dotted line. Where a line falls, more does harm. "
-        "Bands are 95 % t intervals over clusters (a pretrained model, a halving of the words, its own preferences).",
+        "Bands (none for the truth) are 95 % t intervals over clusters: a pretrained model, a halving of the words, "
+        "preferences of its own.",
     ),
 )
 

@@ -1,6 +1,6 @@
 """What optimising against each kind of reward model is worth in true reward: rounds of DPO, and best-of-n.
 
-Lines are means over clusters, bands their 95 % t intervals.
+Lines are means over clusters, bands of the learned kinds their 95 % t intervals.
 """
 
 from collections.abc import Sequence
@@ -68,8 +68,8 @@ def _lines(axes: Axes, rows: Sequence[Row], step: str, *, across: str = "") -> l
             continue
         places = [float(np.mean([row[across] for row in here])) if across else at for at, here, _ in found]
         estimates = [estimate for _, _, estimate in found if estimate is not None]
-        axes.fill_between(
-            places, [e.low for e in estimates], [e.high for e in estimates], color=look["color"], alpha=0.15, lw=0
-        )
+        if kind != "truth":  # its band and the ensemble's would be two greys
+            low, high = [e.low for e in estimates], [e.high for e in estimates]
+            axes.fill_between(places, low, high, color=look["color"], alpha=0.15, lw=0)
         axes.plot(places, [e.mean for e in estimates], lw=1.1, ms=3.4, mew=0.8, **look)
     return steps
