@@ -18,7 +18,7 @@ def recomputed(name: str, folder: Path) -> list[Claim]:
     if name == "repair":
         return study.repair_claims(rows)[0]
     if name == "lin2024":
-        return study.lin_claims(rows)
+        return study.lin_claims(rows, read_rows(folder / "grid.jsonl"))
     if name == "iterative":
         return study.iterative_claims(rows)[0]
     if name == "shifts":

@@ -113,4 +113,4 @@ def claims(folder: Path, plan: Plan) -> tuple[list[Claim], list[str]]:
     rows = plan.gather(folder)
     settings = setting_rows(folder, plan)
     write_rows(folder / "grid.jsonl", settings)
-    return lin_claims(rows), lin_notes(rows, settings)
+    return lin_claims(rows, settings), lin_notes(rows, settings)
