@@ -4,6 +4,12 @@ The published split is by pair: 99 % of its test pairs have their prompt and the
 training pairs. The second arm leaves out the training pairs whose prompt is tested. A cluster trains on 150 of the 2000
 pairs, so that in the first arm some tested prompts are trained on and some are not: their accuracies stand side by
 side. Of UltraFeedback the originals are tested; at the papers' scale its rewrites are as well.
+
+Found, with three clusters, which decide little: implicit models rank 0.956 of the pairs right whose prompt they were
+trained on and 0.820 of the others, explicit ones 0.865 and 0.821. Without the leak a bag of tokens that reads no prompt
+is ahead of both (0.878; implicit 0.827, explicit 0.791). On RewardBench's mathematics, where the shorter response wins
+in 0.94 of the pairs, implicit models are ahead by 0.33 [0.02, 0.65]; without what length explains by 0.07 [-0.10,
+0.23].
 """
 
 from dataclasses import replace
