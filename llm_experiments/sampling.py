@@ -54,9 +54,9 @@ class Samples:
         """Prompts and responses per prompt."""
         return len(self.prompts), len(self.responses) // len(self.prompts)
 
-    def values(self, model: RewardModel, name: str = "scores") -> Float[np.ndarray, "prompts responses"]:
-        """A column of `scoring.row_values`: the model's rewards, or what is behind them."""
-        return self._columns(model)[name].reshape(self.shape)
+    def values(self, model: RewardModel) -> Float[np.ndarray, "prompts responses"]:
+        """The model's rewards."""
+        return self._columns(model)["scores"].reshape(self.shape)
 
     def log_ratios(self, model: RewardModel) -> Float[np.ndarray, "prompts responses"]:
         """ln pi(response) - ln pi_ref(response) in nats of an implicit model; their mean over responses that the
