@@ -7,11 +7,14 @@ Exit codes: 0; 2 a mistake of the user's, in one line on stderr; 3 a claim is fa
 accuracy is below the threshold given; 130 interrupted.
 """
 
+import difflib
 import json
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +36,7 @@ ABOUT = "Why implicit reward models (DPO) read tokens where explicit ones read m
 WORKERS = (
     "For a scheduler, any number of these at once; each takes what is free (llm_experiments/configs/slurm_array.sh):"
 )
+INTERRUPTED = "interrupted; run the same command again to continue"
 ALIASES = {"model_name_or_path": "model", "dataset_name": "pairs", "output_dir": "output"}  # as TRL calls them
 
 
@@ -151,7 +155,8 @@ class Simulate(Command):
 class Study(Command):
     """A table or figure of a paper as a grid of runs, each claim beside its published number; without a name, the list.
 
-    A killed study goes on where it stopped; several processes with the same command share it out.
+    A killed study goes on where it stopped; several processes with the same command share it out. At the papers' scale
+    it prints accuracies per model and test file, and has claims for lin2024 alone.
     """
 
     name: str = field(default="", metadata=POSITIONAL)
@@ -176,10 +181,17 @@ class Study(Command):
         from llm_experiments.studies import STUDIES, plan_study, run_study
 
         if not self.name:
-            known = {name: f"{study.summary} ({study.source})" for name, study in STUDIES.items()}
-            return Answer(_columns(known), {"studies": known})
-        if self.name not in {**STUDIES, **RECIPES}:
-            raise UserError(f"there is no study {self.name!r}; one of {', '.join({**STUDIES, **RECIPES})}")
+            listed = {name: f"{study.summary} ({study.source})" for name, study in STUDIES.items()}
+            return Answer(_columns(listed), {"studies": listed})
+        known = {**STUDIES, **RECIPES}
+        if self.name not in known:
+            near = difflib.get_close_matches(self.name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}"
+            raise UserError(f"there is no study {self.name!r}; {hint}")
+        if self.quick and self.scale == "paper":
+            raise UserError(
+                "--quick makes a small study smaller; --scale paper has no quick form: leave one of them out"
+            )
         suffix = "-paper" if self.scale == "paper" else "-quick" if self.quick else ""
         folder = self.output or Path("runs/study") / (self.name + suffix)
         command = self._worker(folder)
@@ -187,7 +199,8 @@ class Study(Command):
             rows = [recipe.to_row() for recipe in recipes_of(self.name)]
             if self.plan:
                 return Answer(f"{recipes_table(rows)}\n\n{WORKERS}\n{command}", {"recipes": rows, "command": command})
-            metrics = run_recipes(self.name, folder, self.data)
+            with _one_line_at_sigterm():
+                metrics = run_recipes(self.name, folder, self.data)
             tables = [f"{name}\n{metrics_table(found)}" for name, found in metrics.items()]
             claims = [claim.to_row() for claim in recipe_claims(self.name, metrics)]
             tables += [claims_table(claims)] if claims else []
@@ -197,8 +210,10 @@ class Study(Command):
             names = [*(f"models/{name}" for name in plan.bases), *plan.cells]
             head = f"{len(plan.bases)} language models, {len(plan.cells)} cells"
             return Answer("\n".join([head, *names, "", WORKERS, command]), {"cells": names, "command": command})
-        summary = run_study(self.name, folder, self.data, quick=self.quick, workers=self.jobs or None)
-        lines = [claims_table(summary["claims"]), *summary["notes"], f"rows: {folder}"]
+        with _one_line_at_sigterm():
+            summary = run_study(self.name, folder, self.data, quick=self.quick, workers=self.jobs or None)
+        head = ["quick: shows that it runs, decides nothing"] if self.quick else []
+        lines = [*head, claims_table(summary["claims"]), *summary["notes"], f"rows: {folder}"]
         return Answer("\n".join(lines), {**summary, "output": str(folder)})
 
     def _worker(self, folder: Path) -> str:
@@ -360,7 +375,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to continue", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     except BrokenPipeError:  # `rewardgap derive | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -374,6 +389,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail("the device is out of memory; try a smaller batch size, --dtype bfloat16 or another --device")
     return 3 if answer.refuted else 0
+
+
+@contextmanager
+def _one_line_at_sigterm() -> Iterator[None]:
+    """As Ctrl-C, but at once: worker processes leave with this one, and what they were at is computed again."""
+
+    def leave(*_: Any) -> None:
+        os.write(2, f"{INTERRUPTED}\n".encode())
+        os._exit(130)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _transformations() -> str:

@@ -104,7 +104,8 @@ def by_rung(claims: Sequence[Row]) -> dict[int, list[Row]]:
 
 
 def claims_table(claims: Iterable[Claim | Mapping[str, Any]], *, columns: int = 100) -> str:
-    """The claims as an aligned table for a terminal, at most `columns` wide, closed by the tally.
+    """The claims as an aligned table for a terminal, at most `columns` wide, closed by the tally. Published values have
+    a column where a claim has one and the statements keep 20 characters, as they do from 100 columns on.
 
     Args:
         claims: `Claim`s or the `claims` of a summary.json.
@@ -115,33 +116,45 @@ def claims_table(claims: Iterable[Claim | Mapping[str, Any]], *, columns: int = 
     if columns < 72:
         raise ValueError(f"the claims table needs at least 72 columns, got {columns}")
     rows = as_rows(claims)
-    cells = [(_one_line(expected(c)), _one_line(measured(c)), _one_line(units(c))) for c in rows]
-    room = [min(max([len(cell[i]) for cell in cells] + [len(name)]), limit)
-            for i, (name, limit) in enumerate((("expected", 16), ("measured [95 %]", 24), ("n", 18)))]  # fmt: skip
-    statement_width = columns - 2 - sum(room) - 2 * len(room)
-    lines = []
-    header = f"  {'claim':<{statement_width}}  " + "  ".join(
-        f"{name:<{width}}" for name, width in zip(("expected", "measured [95 %]", "n"), room, strict=True)
-    )
-    lines.append(header.rstrip())
+    shown = [column for column in COLUMNS if column[0] != "published" or any(map(_published, rows))]
+    room = [min(max([len(name), *(len(_one_line(text(row))) for row in rows)]), most) for name, text, most in shown]
+    if shown[-1][0] == "published" and columns - 2 - sum(room) - 2 * len(room) < 20:
+        shown, room = shown[:-1], room[:-1]
+    widths = [columns - 2 - sum(room) - 2 * len(room), *room]
+    lines = [_aligned(" ", ["claim", *(name for name, _, _ in shown)], widths)]
     heading = ""
     for group in by_rung(rows).values():
         for claim in group:
             if heading != (heading := _heading(claim)):
                 lines.append(f"{heading} ".ljust(columns, "─"))
-            parts = [_one_line(str(claim["statement"])), _one_line(expected(claim)), _one_line(measured(claim))]
-            parts.append(_one_line(units(claim)))
-            widths = [statement_width, *room]
+            parts = [_one_line(str(claim["statement"])), *(_one_line(text(claim)) for _, text, _ in shown)]
             wrapped = [textwrap.wrap(part, width) or [""] for part, width in zip(parts, widths, strict=True)]
             for place in range(max(len(column) for column in wrapped)):
                 mark = MARK[verdict(claim)] if place == 0 else " "
-                texts = [column[place] if place < len(column) else "" for column in wrapped]
-                line = "  ".join(f"{text:<{width}}" for text, width in zip(texts, widths, strict=True))
-                lines.append(f"{mark} {line}".rstrip())
+                lines.append(
+                    _aligned(mark, [column[place] if place < len(column) else "" for column in wrapped], widths)
+                )
     tally = counts(rows)
     lines.append("─" * columns)
     lines.append("   ".join(f"{MARK[name]} {name} {tally[name]}" for name in VERDICTS))
     return "\n".join(lines) + "\n"
+
+
+def _aligned(mark: str, texts: Sequence[str], widths: Sequence[int]) -> str:
+    return f"{mark} {'  '.join(f'{text:<{width}}' for text, width in zip(texts, widths, strict=True))}".rstrip()
+
+
+def _published(claim: Mapping[str, Any]) -> str:
+    return str(claim.get("published") or "")
+
+
+# name, text, most characters
+COLUMNS = (
+    ("expected", expected, 16),
+    ("measured [95 %]", measured, 24),
+    ("n", units, 18),
+    ("published", _published, 10),
+)
 
 
 def _heading(claim: Mapping[str, Any]) -> str:

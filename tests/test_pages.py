@@ -217,6 +217,19 @@ def test_the_claims_table_is_aligned_and_orders_rungs() -> None:
     assert all(line[column - 1] == " " and line[column] in "≤≥0" for line in firsts)
 
 
+def test_a_published_value_stands_beside_its_claim_and_takes_no_room_where_there_is_none() -> None:
+    table = claims_table([EXPLICIT, claim("known", published="0.726"), OPEN])
+    header, *lines = table.splitlines()
+    assert header.split()[-1] == "published"
+    beside = {line.split(".")[0]: line[header.index("published") :] for line in lines if "Statement of" in line}
+    assert beside == {
+        "✓ Statement of rung1/explicit/unseen": "",
+        "✓ Statement of known": "0.726",
+        "? Statement of open": "",
+    }
+    assert "published" not in claims_table([EXPLICIT, OPEN])
+
+
 def test_the_claims_table_cannot_be_broken_by_a_statement() -> None:
     text = claims_table([claim("evil", statement="line\nbreak \x1b[31mred\x1b[0m \r over")])
     assert "\x1b" not in text

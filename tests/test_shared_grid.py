@@ -54,6 +54,24 @@ def until(happens, worker) -> None:
 
 
 @pytest.mark.integration
+def test_a_study_that_is_told_to_stop_says_how_to_continue(tmp_path, request):
+    environment = {**os.environ, "HANGS": "base"}
+    arguments = [sys.executable, "-m", "tests.tiny_study", str(tmp_path), "study", "tiny", "--quick"]
+    arguments += ["--output", str(tmp_path / "run")]
+    pipe = subprocess.PIPE
+    study = subprocess.Popen(arguments, env=environment, stdout=pipe, stderr=pipe, text=True)
+    request.addfinalizer(study.kill)
+    until(lambda: events(tmp_path), study)
+    study.terminate()
+    _, said = study.communicate(timeout=60)
+    assert study.returncode == 130
+    assert said.splitlines()[-1] == "interrupted; run the same command again to continue"
+    del environment["HANGS"]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[0] == "quick: shows that it runs, decides nothing"
+
+
+@pytest.mark.integration
 def test_two_workers_of_a_slurm_array_do_what_a_killed_third_left(tmp_path, request):
     """The third hangs in a cell while the two compute all others and wait for it; then it is killed."""
     program = tmp_path / "bin" / "rewardgap"

@@ -196,6 +196,8 @@ def test_plans_print_what_would_run(toy_data, capsys):
 def test_mistakes_are_one_line(tmp_path, capsys):
     for arguments, word in (
         (["study", "nonsense"], "persona"),
+        (["study", "repiar"], "did you mean repair?"),
+        (["study", "persona", "--scale", "paper", "--quick"], "--scale paper has no quick form"),
         (["study", "language", "--scale", "paper"], "no recipe"),
         (["study", "persona", "--data", str(tmp_path)], "make data"),
     ):
