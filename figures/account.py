@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from figures.dynamics import TRAINED
 from figures.marks import where
 from figures.page import TEMPLATES
 from figures.published import stored_claims
 from figures.redraw import STORED
+from figures.shifts import ARCHITECTURE, over_seeds
 from figures.table import expected, measured, units, verdict
-from llm_experiments.agreement import agreement
+from llm_experiments.agreement import Agreement, agreement
 from simulations.results import Row, UserError, read_json, read_rows, write_text
 
 ACCOUNT = Path(__file__).with_name("ACCOUNT.md")
+ALIKE = 0.05  # within which two explicit models were expected to come out of a stress test
 
 
 class Numbers:
@@ -80,20 +83,61 @@ class Numbers:
         rows = read_rows(self.folder / "audits/overlaps.jsonl")
         return next(row for row in rows if (row["trained_on"], row["file"]) == (trained_on, file))
 
-    def largest_error(self, step_size: float) -> str:
-        """Of the predicted changes of two language models whose output layer, or explicit head, alone is trained: the
-        largest relative error over models and kinds."""
-        rows = where(read_rows(self.folder / "dynamics/one_step.jsonl"), trained="head", step_size=step_size)
-        arms = dict.fromkeys((row["model"], row["kind"]) for row in rows)
-        errors = []
-        for model, kind in arms:
-            some = where(rows, model=model, kind=kind)
+    def persona(self, arm: str, condition: str, kind: str) -> str:
+        """Accuracy on held-out prompts of a condition that has no claim of its own."""
+        rows = where(read_rows(self.folder / "rung2/rows.jsonl"), cell=arm, condition=condition, kind=kind)
+        estimate = over_seeds(where(rows, prompts="test"))
+        return measured({"measured": estimate.mean, "low": estimate.low, "high": estimate.high})
+
+    def one_steps(self, step_size: float) -> dict[tuple[str, str, str], Agreement]:
+        """Predicted against measured changes of two language models, by model, kind and what the step moves."""
+        rows = where(read_rows(self.folder / "dynamics/one_step.jsonl"), step_size=step_size)
+        found = {}
+        for model, kind, trained in dict.fromkeys((row["model"], row["kind"], row["trained"]) for row in rows):
+            some = where(rows, model=model, kind=kind, trained=trained)
             changes = (np.array([row[name] for row in some]) for name in ("predicted", "measured"))
-            errors.append(agreement(*changes).relative_error)
-        return f"{max(errors):.0e}"
+            found[ARCHITECTURE[model], kind, trained] = agreement(*changes)
+        return found
+
+    def largest_error(self, step_size: float) -> str:
+        """Relative, over models and kinds, where the output layer, or the explicit head, alone is trained."""
+        found = self.one_steps(step_size).items()
+        return f"{max(one.relative_error for (_, _, trained), one in found if trained == 'head'):.0e}"
+
+    def moving_states(self, step_size: float) -> str:
+        """Lines of what is trained beyond the head: relative error, correlation, share of signs that are right."""
+        return "\n".join(
+            f"| {model}, {kind} | {TRAINED[trained]} | {one.relative_error:.2f} | {one.correlation:.2f} | "
+            f"{one.sign_agreement:.2f} of {one.n} |"
+            for (model, kind, trained), one in self.one_steps(step_size).items()
+            if trained != "head"
+        )
+
+    def stress(self, rung: int) -> dict[str, Any]:
+        """Of the stored stress runs, what was expected of every cluster and in how many it holds; all explicit models'
+        verdicts; the accuracy of the worst of them on rewrites that keep the meaning."""
+        rows = read_rows(self.folder / f"stress/rung{rung}.jsonl")
+        pairs = {
+            second: [
+                row["difference"] for row in rows if (row.get("model_a"), row.get("model_b")) == ("explicit", second)
+            ]
+            for second in ("explicit_again", "implicit")
+        }
+        explicit = [row for row in rows if str(row.get("model")).startswith("explicit") and row["falls"] is None]
+        verdicts = [row["verdict"] for row in explicit]
+        return {
+            "clusters": len(pairs["implicit"]),
+            "apart": sum(one["low"] > 0 for one in pairs["implicit"]),
+            "alike": sum(one["low"] > -ALIKE and one["high"] < ALIKE for one in pairs["explicit_again"]),
+            "differences": ", ".join(f"{one['value']:.3f}" for one in pairs["explicit_again"]),
+            "models": len(explicit),
+            "robust": verdicts.count("robust"),
+            "sensitive": verdicts.count("token-sensitive"),
+            "worst": f"{min(row['accuracy_after'] for row in explicit):.3f}",
+        }
 
     def tally(self) -> dict[str, int]:
-        """Predictions and theorems by verdict, over everything that is stored."""
+        """Registered claims and theorems by verdict, over the summaries of `reproduce`, `simulate` and the studies."""
         found = [verdict(claim) for claim in self.claims.values()]
         return {name: found.count(name) for name in ("holds", "fails", "undecided")}
 

@@ -71,10 +71,7 @@ def surface_forms(rows: Sequence[Row], *, width: Width = "double") -> Figure:
     for place, label in enumerate(labels):
         for column, (split, split_title) in enumerate(SPLITS.items()):
             axes = panels[label][column]
-            lines = [
-                _shift_row(where(rows, label=label), cell, base, split, kinds, narrow=not double)
-                for cell in blocks[label]
-            ]
+            lines = [_shift_row(where(rows, label=label), cell, base, split, kinds) for cell in blocks[label]]
             forest(axes, lines, kinds, labels=column == 0 and (place == 0 or not double))
             axes.set_xlabel(split_title)
             axes.xaxis.set_label_position("top")
@@ -129,7 +126,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[Cell], Cell]:
     return sorted(found, key=order), base
 
 
-def _cell_label(cell: Cell, base: Cell, *, narrow: bool) -> str:
+def _cell_label(cell: Cell, base: Cell) -> str:
     architecture, tied, trained, terminator, n_train, answers = cell
     model = f"{ARCHITECTURE.get(architecture, architecture)}, {'tied' if tied else 'untied'}"
     departures = []
@@ -144,14 +141,10 @@ def _cell_label(cell: Cell, base: Cell, *, narrow: bool) -> str:
     if not departures:
         return model
     joined = ", ".join(departures)
-    if (architecture, tied) == base[:2]:
-        return joined if narrow else f"… {joined}"
     return f"{model}\n{joined}"
 
 
-def _shift_row(
-    rows: Sequence[Row], cell: Cell, base: Cell, split: str, kinds: Sequence[str], *, narrow: bool
-) -> ForestRow:
+def _shift_row(rows: Sequence[Row], cell: Cell, base: Cell, split: str, kinds: Sequence[str]) -> ForestRow:
     inside = [row for row in rows if _cell(row) == cell]
     here = where(inside, split=split)
     train = (
@@ -161,7 +154,7 @@ def _shift_row(
     )
     grey = over_clusters(here, "bag_of_tokens")
     return ForestRow(
-        label=_cell_label(cell, base, narrow=narrow),
+        label=_cell_label(cell, base),
         marks={kind: over_crossed(where(here, kind=kind)) for kind in kinds},
         ticks={kind: estimate.mean for kind, estimate in train.items() if estimate},
         grey=grey.mean if grey else None,
