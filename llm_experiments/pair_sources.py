@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llm_experiments.hub import ask_hub, offline
 from llm_experiments.named_datasets import HUB_SETS
 from simulations.results import UserError, json_fault
 
@@ -64,7 +65,8 @@ def read_records(
     elif str(source) in HUB_SETS:
         named = HUB_SETS[str(source)]
         options = {"data_files": dict(named.files), "revision": "refs/convert/parquet"} if named.files else {}
-        records = list(_from_hub(named.id, named.splits.get(split, split), config, **options))
+        splits = named.splits.get(split, split)
+        records = list(_from_hub(named.id, splits, config, word=str(source), **options))
     elif _HUB_NAME.fullmatch(str(source)) and path.suffix not in (".gz", *SUFFIXES):
         records = list(_from_hub(str(source), split, config))
     else:
@@ -207,14 +209,22 @@ def _from_completions(folder: Path, files: list[Path]) -> Iterator[Record]:
         yield Record(f"{folder}: id {name}", number, row)
 
 
-def _from_hub(name: str, split: str, config: str | None, **options: Any) -> Iterator[Record]:
+def _from_hub(name: str, split: str, config: str | None, *, word: str = "", **options: Any) -> Iterator[Record]:
+    """`word`: the user's own for the data set."""
     import datasets
 
+    ask_hub(name)
     try:
         data = datasets.load_dataset(name, config, **options)
+    except ConnectionError:
+        cause = "HF_HUB_OFFLINE=1 forbids to ask" if offline() else "there is no network, or no hub in it"
+        raise UserError(
+            f"{word or name}: no such file here, and {name} cannot be fetched from the hub: {cause}; pass a file of "
+            "its pairs"
+        ) from None
     except Exception as error:  # a dozen kinds, from the network's to the script's
         raise UserError(
-            f"{name}: no such file here, and the hub gave no data set of that name ({_first_line(error)})"
+            f"{word or name}: no such file here, and the hub gave no data set of that name ({_first_line(error)})"
         ) from None
     return _numbered(name, _split(data, split, name))
 

@@ -202,23 +202,9 @@ def _ablations() -> list[Recipe]:
         ("implicit", "no-terminator", (("terminator", "strip"),)),
     ):
         published = ablation in ("mean-pooling", "no-reference")
-        found.append(
-            Recipe(
-                "ablations",
-                REAL_MODELS[0],
-                kind,  # type: ignore[arg-type]
-                2000,
-                5,
-                4,
-                8,
-                1,
-                "float32",
-                430,
-                "switch of the published code" if published else "ours; nobody ran it",
-                ablation,
-                changes,
-            )
-        )
+        source = "switch of the published code" if published else "ours; nobody ran it"
+        plain = Recipe("ablations", REAL_MODELS[0], kind, 2000, 5, 4, 8, 1, "float32", 430, source)  # type: ignore[arg-type]
+        found.append(replace(plain, ablation=ablation, changes=changes))
     return found
 
 
@@ -262,14 +248,18 @@ def run_recipes(study: str, folder: Path, data: Path) -> Row:
     compute each recipe together instead; there, one command at a time.
 
     Raises:
-        UserError: as `paper_pairs`, or of a training run; or the processes that compute together cannot make a batch.
+        UserError: the processes that compute together cannot make a batch, or the hub keeps a model back, before
+            anything is written; else as `paper_pairs`, or of a training run.
     """
     from llm_experiments.distributed import launched
     from llm_experiments.training import run_training
+    from llm_experiments.weights import load_tokenizer
 
     recipes, found = recipes_of(study), {}
     for recipe in recipes:
         recipe.accumulation_on(launched())
+    for model in dict.fromkeys(one.model for one in recipes if not (folder / one.name / "done.json").exists()):
+        load_tokenizer(model)
     trains, tests = paper_pairs(study, data, folder)
     while True:
         before = len(found)

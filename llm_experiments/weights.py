@@ -1,13 +1,9 @@
 """Weights, tokenizers and small files from a folder or the hub: safetensors only, no foreign code, a dtype always."""
 
 import copy
-import logging
-import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from llm_experiments.hub import ask_hub, hub_cure
 from simulations.results import UserError, read_json
 
 # Whatever is wrong with a folder, transformers has another exception for it, down to ZeroDivisionError
@@ -60,7 +57,7 @@ def load_weights(source: Any, loader: str, dtype: str, *, new: tuple[str, ...] =
     except LOAD_ERRORS as error:
         if told := foreign_code(source, error) or without_weights(source):
             raise UserError(told) from None
-        hint = "is it a model folder?" if Path(source).exists() else "there is no such folder, and the hub gave nothing"
+        hint = "is it a model folder?" if Path(source).exists() else f"there is no such folder; {hub_cure(str(source))}"
         raise UserError(f"{source}: no model could be loaded ({first_line(error)}); {hint}") from None
     if wrong := sorted((name, tuple(stored), tuple(wanted)) for name, stored, wanted in report["mismatched_keys"]):
         name, stored, wanted = wrong[0]
@@ -94,8 +91,8 @@ def load_config(source: str | Path) -> Any:
             raise UserError(told) from None
         if not Path(source).exists():
             raise UserError(
-                f"{source}: no model could be loaded ({first_line(error)}); there is no such folder, and the hub gave "
-                "nothing: check name and network"
+                f"{source}: no model could be loaded ({first_line(error)}); there is no such folder; "
+                f"{hub_cure(str(source))}"
             ) from None
         path = Path(source) / "config.json"
         if not path.is_file():
@@ -145,7 +142,7 @@ def stored_file(source: str | Path, name: str) -> Path | None:
         return None
     from transformers.utils import cached_file
 
-    _ask_hub(str(source))
+    ask_hub(str(source))
     try:
         found = cached_file(
             str(source),
@@ -157,17 +154,6 @@ def stored_file(source: str | Path, name: str) -> Path | None:
     except (OSError, ValueError):
         return None
     return Path(found) if found else None
-
-
-@cache
-def _ask_hub(name: str) -> None:
-    """One line, instead of the hub's many about every attempt without a network."""
-    logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
-    if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
-        print(
-            f"asking the hub for {name}; without a network this takes minutes, unless HF_HUB_OFFLINE=1",
-            file=sys.stderr,
-        )
 
 
 def check_place(source: str | Path) -> None:
@@ -218,6 +204,8 @@ def load_tokenizer(source: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     check_place(source)
+    if not Path(source).exists():
+        ask_hub(str(source))
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
         tokenizer(["Yes", "No"])  # settings of no kind come to light when it is used
@@ -232,6 +220,10 @@ def load_tokenizer(source: str | Path) -> Any:
             return load_tokenizer(base)
         if stored_file(source, "config.json"):
             load_config(source)  # a tokenizer reads it too, and would take the blame
+        if not Path(source).exists():
+            raise UserError(
+                f"{source}: no tokenizer could be loaded ({first_line(error)}); {hub_cure(str(source))}"
+            ) from None
         found = [path for names in ("tokenizer*", "vocab*", "*.model") for path in Path(source).glob(names)]
         cause = "there is no tokenizer.json" if Path(source).is_dir() and not found else first_line(error)
         raise UserError(

@@ -296,7 +296,7 @@ def test_the_list_of_transformations_needs_neither_model_nor_pairs(capsys):
 def test_a_model_that_can_be_nowhere_is_refused_before_the_hub_is_asked(tmp_path, monkeypatch, capsys):
     import llm_experiments.weights
 
-    monkeypatch.setattr(llm_experiments.weights, "_ask_hub", lambda name: pytest.fail(f"the hub was asked for {name}"))
+    monkeypatch.setattr(llm_experiments.weights, "ask_hub", lambda name: pytest.fail(f"the hub was asked for {name}"))
     rows = ["--pairs", str(tmp_path / "pairs.jsonl"), "--output", str(tmp_path / "run")]
     for words in (["score", *rows], ["score", "--kind", "explicit", *rows], ["doctor"], ["stress", *rows]):
         Path(rows[1]).write_text('{"prompt": "Is it?", "chosen": "Yes.", "rejected": "No."}\n')

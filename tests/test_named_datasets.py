@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm_experiments.hub import ask_hub
 from llm_experiments.named_datasets import HUB_SETS
 from llm_experiments.pair_sources import Record
 from llm_experiments.pairs import _pairs_of, load_pairs, plain_text
@@ -194,6 +195,22 @@ def test_a_name_asks_the_hub_for_its_data_set(name, monkeypatch):
     (id, config, options), _ = asked
     assert (id, config) == (HUB_SETS[name].id, None)
     assert set(options) == ({"data_files", "revision"} if HUB_SETS[name].files else set())
+
+
+def test_a_name_without_a_network_is_told_by_that_name_in_one_line(monkeypatch, capsys):
+    with pytest.raises(UserError, match=r"^ultrafeedback: no such file here.*HF_HUB_OFFLINE=1.*pass a file"):
+        load_pairs("ultrafeedback")
+    assert capsys.readouterr().err == ""
+
+    def unreachable(*_, **__):
+        raise ConnectionError("Couldn't reach it")
+
+    ask_hub.cache_clear()
+    monkeypatch.setattr("datasets.load_dataset", unreachable)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    with pytest.raises(UserError, match=r"^ultrafeedback: no such file here.*there is no network.*pass a file"):
+        load_pairs("ultrafeedback")
+    assert capsys.readouterr().err.startswith("asking the hub for HuggingFaceH4/ultrafeedback_binarized; ")
 
 
 def fault_of(row):

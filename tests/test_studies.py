@@ -112,6 +112,18 @@ def test_processes_that_cannot_make_the_published_batch_are_refused_before_anyth
     assert not (tmp_path / "run").exists()
 
 
+def test_a_model_that_the_hub_keeps_back_is_told_before_anything_is_written(toy_data, tmp_path, capsys):
+    """HF_HUB_OFFLINE=1, as in all tests."""
+    arguments = ["study", "persona", "--scale", "paper", "--data", str(toy_data), "--output", str(tmp_path / "run")]
+    assert rewardgap.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: EleutherAI/pythia-1b: no tokenizer could be loaded (")
+    assert "); HF_HUB_OFFLINE=1 forbids to ask the hub: " in error
+    assert "`hf download EleutherAI/pythia-1b`" in error
+    assert "hf auth login" in error
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("study", "name", "gigabytes", "gpus"),
     [
@@ -161,6 +173,7 @@ def test_recipes_that_another_process_trains_are_left_to_it(monkeypatch, tmp_pat
         return {"test": {"n": 3}}
 
     monkeypatch.setattr("llm_experiments.training.run_training", train)
+    monkeypatch.setattr("llm_experiments.weights.load_tokenizer", lambda model: None)
     monkeypatch.setattr("llm_experiments.recipes.paper_pairs", lambda *_: ({"train": tmp_path}, []))
     assert list(run_recipes("ultrafeedback", tmp_path, tmp_path)) == [first, *others]
     assert trained == [*others, first]
