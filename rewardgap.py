@@ -331,7 +331,7 @@ class Stress(StressRequest, Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Figures(Command):
-    """Every figure again from stored results, in seconds, without training."""
+    """Every figure again from stored results, in half a minute, without training."""
 
     results: Path | None = None
     """Folder of rows, such as one that `rewardgap reproduce` wrote; the committed small results unless given"""

@@ -1,4 +1,4 @@
-"""Every figure again from stored results, in seconds and without training: `rewardgap figures`."""
+"""Every figure again from stored results, in half a minute and without training: `rewardgap figures`."""
 
 import os
 from collections.abc import Sequence
