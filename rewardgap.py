@@ -38,6 +38,28 @@ WORKERS = (
 )
 INTERRUPTED = "interrupted; run the same command again to continue"
 ALIASES = {"model_name_or_path": "model", "dataset_name": "pairs", "output_dir": "output"}  # as TRL calls them
+# other tools' words for what is called otherwise here; empty for what there is not
+FOREIGN = {
+    "--ref_model": "--reference",
+    "--dataset_train_split": "--split",
+    **dict.fromkeys(
+        (
+            "--dataset_test_split",
+            "--eval_steps",
+            "--eval_strategy",
+            "--load_in_4bit",
+            "--load_in_8bit",
+            "--loss_type",
+            "--max_completion_length",
+            "--max_prompt_length",
+            "--per_device_eval_batch_size",
+        ),
+        "",
+    ),
+    "dpo": "implicit",
+    "reward": "explicit",
+    "rm": "explicit",
+}
 
 
 @dataclass(frozen=True)
@@ -369,7 +391,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words[:1] == ["stress"] and "--transforms list" in " ".join(words).replace("=", " "):
             print(_transformations())  # needs neither models nor pairs
             return 0
-        command = parse("rewardgap", ABOUT, COMMANDS, ALIASES, words)
+        command = parse("rewardgap", ABOUT, COMMANDS, ALIASES, words, FOREIGN)
         answer = command.run()
         print(json.dumps(answer.data, indent=2, default=str) if command.json else answer.text, flush=True)
     except UserError as error:

@@ -24,13 +24,20 @@ TRUTH = {"true": True, "false": False}
 
 
 def parse(
-    program: str, about: str, commands: Mapping[str, type], aliases: Mapping[str, str], argv: Sequence[str]
+    program: str,
+    about: str,
+    commands: Mapping[str, type],
+    aliases: Mapping[str, str],
+    argv: Sequence[str],
+    foreign: Mapping[str, str] | None = None,
 ) -> Any:
     """The command that `argv` asks for, as an instance of its dataclass.
 
     Args:
         commands: a dataclass per name. The first line of its docstring is the summary in the list of commands.
         aliases: other names of fields, `{"output_dir": "output"}`; one holds wherever a command has that field.
+        foreign: other tools' flags and choices that are not taken, and what to suggest in their place, `{"--ref_model":
+            "--reference", "dpo": "implicit"}`; empty where there is nothing like it.
 
     Raises:
         UserError: anything wrong with `argv`, in one line.
@@ -46,7 +53,7 @@ def parse(
         parser.print_help(sys.stderr)
         raise UserError(f"missing COMMAND; `{program} COMMAND --help` shows what one takes")
     if words and words[0] in commands:
-        words = words[:1] + _checked_flags(words[0], commands[words[0]], aliases, words[1:])
+        words = words[:1] + _checked_flags(words[0], commands[words[0]], aliases, words[1:], foreign or {})
     elif words and not words[0].startswith("-"):
         near = difflib.get_close_matches(words[0], commands, n=1)
         raise UserError(
@@ -69,7 +76,9 @@ def _one_spelling(argv: Sequence[str]) -> list[str]:
     ]
 
 
-def _checked_flags(name: str, command: type, aliases: Mapping[str, str], words: list[str]) -> list[str]:
+def _checked_flags(
+    name: str, command: type, aliases: Mapping[str, str], words: list[str], foreign: Mapping[str, str]
+) -> list[str]:
     """Aliases replaced and switches given their value. An unknown flag is reported before anything else is looked
     at: what seems to be missing may only be misspelt."""
     types = {field.name: kind for field, kind in _typed_fields(command) if "positional" not in field.metadata}
@@ -82,9 +91,16 @@ def _checked_flags(name: str, command: type, aliases: Mapping[str, str], words: 
             continue
         field = mine.get(flag[2:], flag[2:])
         if field not in types:
-            near = difflib.get_close_matches(field, [*types, *mine], n=1)
-            hint = f"did you mean --{near[0]}?" if near else f"`rewardgap {name} --help` lists its flags"
-            raise UserError(f"{name} has no flag {flag}; {hint}")
+            near = [f"--{word}" for word in difflib.get_close_matches(field, [*types, *mine], n=1)]
+            if flag in foreign:  # another tool's: what it is close to in spelling may be anything
+                near = [foreign[flag]] if foreign[flag].removeprefix("--") in types else []
+            hint = f"did you mean {near[0]}?" if near else f"`rewardgap {name} --help` lists its flags"
+            raise UserError(
+                f"{name} has no flag {flag}; {'not supported here: ' * (flag in foreign and not near)}{hint}"
+            )
+        asked = value if equals else following
+        if get_origin(types[field]) is Literal and foreign.get(asked) in get_args(types[field]):
+            raise UserError(f"{flag} takes no {asked!r}; did you mean {foreign[asked]}?")
         if types[field] is bool and not equals and following.lower() not in TRUTH:
             equals, value = "=", "true"
         checked.append(f"--{field}{equals}{value}")

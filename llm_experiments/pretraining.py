@@ -216,7 +216,7 @@ def _fresh_model(architecture: str, vocab_size: int, settings: PretrainSettings)
 def _rows(documents: Sequence[str], tokenizer: Any, block: int) -> list[list[int]]:
     """`<bos> document <eos>` cut into pieces of at most `block` tokens; one piece per row, never two documents."""
     rows = []
-    for ids in tokenizer(list(documents))["input_ids"]:
+    for ids in tokenizer(list(documents), verbose=False)["input_ids"]:  # longer ones than a model reads are cut here
         ids = [*ids, tokenizer.eos_token_id]
         rows += [piece for start in range(0, len(ids), block) if len(piece := ids[start : start + block]) > 1]
     return rows

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -291,6 +291,30 @@ def test_the_list_of_transformations_needs_neither_model_nor_pairs(capsys):
     assert rewardgap.main(["stress", "--transforms", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [one.name for one in TRANSFORMATIONS]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "--ref_model", "m"], "train has no flag --ref_model; did you mean --reference?"),
+        (["train", "--dataset-train-split=x"], "train has no flag --dataset_train_split; did you mean --split?"),
+        (["derive", "--ref_model", "m"], "derive has no flag --ref_model; not supported here: "),
+        (["train", "--load_in_4bit"], "train has no flag --load_in_4bit; not supported here: `rewardgap train --help`"),
+        (["train", "--kind", "dpo"], "--kind takes no 'dpo'; did you mean implicit?"),
+        (["score", "--kind=rm"], "--kind takes no 'rm'; did you mean explicit?"),
+    ],
+)
+def test_other_tools_words_are_answered_with_ours_or_not_at_all(words, said, capsys):
+    assert rewardgap.main(words) == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
+def test_no_foreign_flag_is_one_of_ours():
+    """It would never be answered."""
+    ours = {f"--{one.name}" for command in rewardgap.COMMANDS.values() for one in fields(command)}
+    foreign = {word for word in rewardgap.FOREIGN if word.startswith("--")}
+    assert not foreign & (ours | {f"--{name}" for name in rewardgap.ALIASES})
+    assert {rewardgap.FOREIGN[word] for word in foreign} - {""} <= ours
 
 
 def test_a_model_that_can_be_nowhere_is_refused_before_the_hub_is_asked(tmp_path, monkeypatch, capsys):

@@ -1,9 +1,12 @@
 """Small models made from text: deterministic, resumable, loadable by plain transformers."""
 
+import copy
 import gzip
+import logging
 from dataclasses import replace
 from pathlib import Path
 
+import lm
 import pytest
 import torch
 
@@ -130,3 +133,12 @@ def test_a_killed_pretraining_ends_with_the_same_weights(tmp_path, monkeypatch, 
     assert len(calls) == 8  # finished: nothing is computed again
     with pytest.raises(UserError, match="steps"):
         pretrain(DOCUMENTS, "gemma2", tmp_path / "killed", replace(settings, steps=9), progress=False)
+
+
+def test_documents_longer_than_a_model_reads_are_cut_without_a_warning(caplog, monkeypatch):
+    tokenizer = copy.deepcopy(lm.tokenizer())
+    tokenizer.model_max_length = 2
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    rows = pretraining._rows(["yes no yes no yes no"], tokenizer, 4)
+    assert len(rows) > 1
+    assert not caplog.records
