@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from figures.marks import legend_above, not_run, where
 from figures.style import COLOUR, FAINT, MUTED, Width, new_figure, styled
 from llm_experiments.tasks.prediction_claims import (
-    NEW_SHIFTS,
+    PARTS,
     accuracies,
     area_over_models,
     correlation_over_models,
@@ -23,9 +23,9 @@ from simulations.results import Row
 SCORES = {"all": "all parameters", "head": "the head's theory", "overlap": "token overlap"}
 GAP = COLOUR["generative"]
 LOOKS: dict[str, dict[str, Any]] = {
-    "development": {"color": MUTED, "marker": "o", "mfc": "none", "ms": 2.6, "mew": 0.6},
-    "held out": {"marker": "o", "ms": 2.6, "mew": 0},
-    "held out, shifts unknown to development": {"marker": "x", "ms": 3.0, "mew": 0.7},
+    "development": {"color": MUTED, "marker": "o", "mfc": "none", "ms": 2.6, "mew": 0.6, "label": "development"},
+    "held out, known shifts": {"marker": "o", "ms": 2.6, "mew": 0, "label": "held out"},
+    "held out, new shifts": {"marker": "x", "ms": 3.0, "mew": 0.7, "label": "held out, shifts unknown to development"},
 }
 
 
@@ -56,18 +56,14 @@ def prediction(rows: Sequence[Row], *, width: Width = "double") -> Figure:
     if not double:
         panels[2].set_ylabel("measured")
     handles = [
-        Line2D([], [], **look | {"color": look.get("color", COLOUR["implicit"])}, ls="", label=label)
-        for label, look in LOOKS.items()
+        Line2D([], [], **look | {"color": look.get("color", COLOUR["implicit"])}, ls="") for look in LOOKS.values()
     ]
     legend_above(figure, handles, columns=3 if double else 2)
     return figure
 
 
 def _parts(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    known, new = (lambda row: row["shift"] not in NEW_SHIFTS), (lambda row: row["shift"] in NEW_SHIFTS)
-    held = where(rows, held_out=True)
-    parts = where(rows, held_out=False), list(filter(known, held)), list(filter(new, held))
-    return {label: some for label, some in zip(LOOKS, parts, strict=True) if some}
+    return {part: some for part in LOOKS if (some := list(filter(PARTS[part], rows)))}
 
 
 def _numbers(**values: float) -> str:
@@ -78,10 +74,10 @@ def _dots(axes: Axes, parts: Mapping[str, list[np.ndarray]], colour: str) -> Non
     """Measured (column 0) against predicted (column 1), a little beside each other where many would coincide."""
     random = np.random.default_rng(0)
     axes.plot([-1, 1], [-1, 1], color=FAINT, lw=0.8, zorder=0)
-    for label, tables in parts.items():
+    for part, tables in parts.items():
         table = np.concatenate(tables)
         measured, predicted = (table + random.uniform(-0.02, 0.02, table.shape)).T
-        axes.plot(predicted, measured, ls="", **{"color": colour, "alpha": 0.55, "zorder": 3} | LOOKS[label])
+        axes.plot(predicted, measured, ls="", **{"color": colour, "alpha": 0.55, "zorder": 3} | LOOKS[part])
     lowest = min([0.0, *(float(table.min()) for tables in parts.values() for table in tables)])
     axes.set_xlim(lowest - 0.06, 1.06)
     axes.set_ylim(lowest - 0.06, 1.06)

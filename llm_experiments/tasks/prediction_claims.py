@@ -1,7 +1,8 @@
 """What the prediction study claims: areas under the curve over pairs, rank correlations over cells.
 
 Both pool what shares a language model, so intervals are percentiles over 1000 draws of language models with
-replacement, each taken with everything that was trained from it.
+replacement, each taken with everything that was trained from it. Of as few models as seven such intervals are narrower
+than 95 % says; and six of the seven held-out ones, of several families and options, have one pretraining seed.
 """
 
 from collections.abc import Callable, Sequence
