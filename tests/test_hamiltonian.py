@@ -101,6 +101,16 @@ def test_pairs_share_the_prompt_and_training_graphs_are_not_test_graphs():
     assert pairs(train, "random", 0) == pairs(train, "random", 0)
 
 
+def test_random_negatives_lie_on_edges_as_often_as_orders_that_know_nothing_of_the_graph():
+    graphs = draw_graphs(1500, 0)
+    orders = [read_response(pair.rejected, SHORT) for pair in pairs(graphs, "random", 0, SHORT)]
+    on_edge = np.array([[g.joined(a, b) for a, b in pairwise((*o, o[0]))] for g, o in zip(graphs, orders, strict=True)])
+    edges = (VERTICES + 0.2 * 35) / 45  # of the 45 possible ones; ten are planted, the others there with 0.2
+    error = on_edge.mean(1).std() / len(graphs) ** 0.5
+    assert abs(on_edge.mean() - edges) < 4 * error
+    assert np.all(np.abs(on_edge.mean(0) - edges) < 4 * (edges * (1 - edges) / len(graphs)) ** 0.5)
+
+
 def test_pretraining_texts_show_cycles_only_to_the_control():
     def share(*, cycles: bool) -> float:
         found = []
