@@ -9,8 +9,10 @@ Test pairs are those of the paper's 200 that are short enough; versions of the s
 translations) are compared on the prompts that are short enough in every version. No prompt of a test set is in the
 pretraining texts, and none in the training pairs of a leak-free arm.
 
-The unit of evidence is the cluster: a pretrained language model, a training seed and a sample of training pairs of its
-own. All clusters are tested on the same pairs, so intervals over prompts stand beside those over clusters.
+The unit of evidence is the cluster: a pretrained language model with a training seed, which draws the training pairs.
+Clusters are crossed: those of one architecture share the language model, those of one seed the sample, so intervals
+say nothing about other language models. All are tested on the same pairs, so intervals over prompts stand beside those
+over clusters.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
