@@ -29,11 +29,11 @@ ARMS = {
     "persona/gemma": "… Gemma",
     "persona/statement-label": "… label by prompt",
     "persona/without-evaluation-words": "… words left out",
-    "persona/verifying": "… verifying texts",
+    "persona/verifying": "… can verify",
 }
 LOOKS = {"none": "o", "prompts": "D", "responses": "s", "both": "X"}
 LABELS = {"none": "no shift", "prompts": "new prompts", "responses": "new responses", "both": "both"}
-SCALES = {"accuracy": "interaction:\naccuracy", "log_odds": "interaction:\nlog-odds", "share_kept": "share kept"}
+SCALES = {"accuracy": "interaction:\naccuracy", "log_odds": "interaction:\nlog-odds", "share_kept": "interaction:\nshare kept"}
 SHADES = {"none": MUTED, "prompts": COLOUR["generative"], "responses": COLOUR["implicit"], "both": INK}
 
 

@@ -60,7 +60,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `stem`.png (200 dpi) and `stem`.pdf, each atomically. The same figure gives the same bytes."""
     paths = [stem.with_name(stem.name + ".png"), stem.with_name(stem.name + ".pdf")]
     write_bytes(paths[0], png_bytes(figure))
-    figure.set_layout_engine("none")  # everything has found its place; finding it again takes as long as drawing
+    figure.set_layout_engine(None)  # everything has found its place; finding it again takes as long as drawing, twice
     write_bytes(paths[1], pdf_bytes(figure))
     return paths
 
