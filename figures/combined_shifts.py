@@ -33,7 +33,11 @@ ARMS = {
 }
 LOOKS = {"none": "o", "prompts": "D", "responses": "s", "both": "X"}
 LABELS = {"none": "no shift", "prompts": "new prompts", "responses": "new responses", "both": "both"}
-SCALES = {"accuracy": "interaction:\naccuracy", "log_odds": "interaction:\nlog-odds", "share_kept": "interaction:\nshare kept"}
+SCALES = {
+    "accuracy": "interaction:\naccuracy",
+    "log_odds": "interaction:\nlog-odds",
+    "share_kept": "interaction:\nshare kept",
+}
 SHADES = {"none": MUTED, "prompts": COLOUR["generative"], "responses": COLOUR["implicit"], "both": INK}
 
 
