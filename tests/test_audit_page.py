@@ -32,6 +32,7 @@ def test_the_page_is_made_of_the_stored_rows():
     assert (AUDITS / "README.md").read_text(encoding="utf-8") == markdown(AUDITS)
 
 
+@pytest.mark.integration
 def test_the_index_of_figures_holds_every_cell(tmp_path):
     shutil.copytree(AUDITS, tmp_path / "data" / "audits")
     write_rows(tmp_path / "data/rung0/unseen_pairs.jsonl", story_rows.unseen_pair_rows())

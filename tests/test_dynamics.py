@@ -86,6 +86,7 @@ def test_a_cap_that_is_no_cap_is_refused():
         OutputLayer(np.zeros((2, 2)), soft_cap=0.0)
 
 
+@pytest.mark.integration
 @given(
     seed=st.integers(0, 10**6),
     vocabulary=st.sampled_from([2, 3]),

@@ -142,6 +142,7 @@ def test_a_planted_slope_is_found_per_doubling_and_decides_what_was_expected():
         assert claims["scale/beta/0.4/unseen_forms"].measured == pytest.approx(0.3 - 0.03 + 2 * slope)
 
 
+@pytest.mark.integration
 def test_a_score_that_knows_and_one_that_guesses_are_told_apart():
     for noise, good in ((0.01, True), (1000.0, False)):
         claims = {claim.id: claim for claim in prediction_claims(predicted_rows(noise))[0]}

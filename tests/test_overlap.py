@@ -85,6 +85,7 @@ def test_every_order_tile_and_chunk_agrees_with_the_reference(
     np.testing.assert_allclose(np.asarray(sums.evaluated_logprobs), logprobs, rtol=1e-12)
 
 
+@pytest.mark.integration
 @given(
     seed=st.integers(0, 10**6),
     vocabulary=st.sampled_from([2, 3, 40]),

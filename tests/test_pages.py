@@ -74,6 +74,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.integration
 def test_the_report_carries_claims_figures_and_provenance(story: Path) -> None:
     text = (story / "report.html").read_text(encoding="utf-8")
     for wanted in (
@@ -178,6 +179,7 @@ def test_the_stored_results_of_the_repository_are_drawn(tmp_path: Path) -> None:
     assert index.exists()
 
 
+@pytest.mark.integration
 def test_redraw_writes_figures_and_both_indexes(tmp_path: Path) -> None:
     write_rows(tmp_path / "data/rung0/unseen_pairs.jsonl", story_rows.unseen_pair_rows())
     index = redraw(tmp_path / "out", tmp_path / "data")

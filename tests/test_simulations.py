@@ -156,6 +156,7 @@ def test_a_run_folder_is_written_once_and_read_back(tmp_path):
         simulate("one_step", tmp_path / "run", seeds=3, progress=False)
 
 
+@pytest.mark.integration
 def test_rung_0_of_the_story(tmp_path, monkeypatch):
     monkeypatch.setattr("simulations.experiments.QUICK_STEPS", 200)
     claims = run_rung0(tmp_path, quick=True, progress=False)

@@ -40,6 +40,7 @@ def test_mean_interval_where_nothing_varies_or_nothing_is_known():
     assert none.n == 0
 
 
+@pytest.mark.integration
 def test_mean_interval_covers_as_often_as_it_says():
     rng = np.random.default_rng(0)
     intervals = [mean_interval(rng.normal(size=6)) for _ in range(2000)]
@@ -121,6 +122,7 @@ def test_nonsense_is_refused(call):
         call()
 
 
+@pytest.mark.integration
 def test_a_crossed_interval_covers_where_cells_of_a_row_go_together():
     """With effects of rows and columns as large as the noise, an interval over cells alone is too short."""
     rng = np.random.default_rng(0)

@@ -35,7 +35,15 @@ def recomputed(name: str, folder: Path) -> list[Claim]:
     return study.real_claims(name, rows, prompts, *([study.PUBLISHED] if name == "ultrafeedback" else []))
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.iterdir() if path.is_dir()))
+SLOW = ("prediction",)  # seconds: intervals drawn again
+STUDIES = [
+    pytest.param(path.name, marks=[pytest.mark.integration] * (path.name in SLOW))
+    for path in sorted(FOLDER.iterdir())
+    if path.is_dir()
+]
+
+
+@pytest.mark.parametrize("name", STUDIES)
 def test_stored_claims_follow_from_stored_rows(name):
     stored = {row["id"]: row for row in read_json(FOLDER / name / "summary.json")["claims"]}
     found = {claim.id: claim.to_row() for claim in recomputed(name, FOLDER / name)}

@@ -46,6 +46,7 @@ def test_every_planted_model_gets_its_verdict(summary, name):
     assert model["reasons"]
 
 
+@pytest.mark.integration
 def test_the_default_suite_gives_the_planted_models_their_verdicts_too(tmp_path):
     """The real transformations, on sentences that some of the models find again in any spelling."""
     transformations = by_name(DEFAULT_SUITE)
@@ -58,6 +59,7 @@ def test_the_default_suite_gives_the_planted_models_their_verdicts_too(tmp_path)
     assert all(row["n_changed"] > JUDGED for row in summary["table"])
 
 
+@pytest.mark.integration
 def test_counting_words_is_not_robust_where_hardly_a_shorter_answer_is_right(tmp_path):
     """Damage happens to shorten, and two pairs cannot show that the length rule is wrong where the model is."""
     transformations = by_name(DEFAULT_SUITE)
