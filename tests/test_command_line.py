@@ -12,8 +12,9 @@ import pytest
 
 import rewardgap
 from figures.metrics import metrics_table
-from rewardgap import Answer, Command, main
+from rewardgap import main
 from rewardgap_arguments import POSITIONAL, field_helps, parse
+from rewardgap_commands import Answer, Command
 from simulations.results import Claim, UserError
 
 
