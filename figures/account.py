@@ -113,10 +113,10 @@ class Numbers:
             if trained != "head"
         )
 
-    def stress(self, rung: int) -> dict[str, Any]:
+    def stress(self, run: str) -> dict[str, Any]:
         """Of the stored stress runs, what was expected of every cluster and in how many it holds; all explicit models'
         verdicts; the accuracy of the worst of them on rewrites that keep the meaning."""
-        rows = read_rows(self.folder / f"stress/rung{rung}.jsonl")
+        rows = read_rows(self.folder / f"stress/{run}.jsonl")
         pairs = {
             second: [
                 row["difference"] for row in rows if (row.get("model_a"), row.get("model_b")) == ("explicit", second)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections import Counter
 
 import pytest
 
@@ -9,6 +10,8 @@ from llm_experiments.tasks.persona import (
     AGREE,
     CONDITIONS,
     DISAGREE,
+    TRAIN_PREFIXES,
+    TRAIN_WORDS,
     Question,
     answer_pairs,
     answers_of,
@@ -105,6 +108,18 @@ def test_prompts_are_disjoint_and_their_answer_matches(label):
         assert pair.prompt == question.text + "\n"
     with pytest.raises(ValueError, match="questions are needed"):
         sample_prompts(questions, label, 60, 40, seed=0)
+
+
+def test_crossed_prefixes_say_nothing_of_the_answer():
+    questions = [Question(f"{number}", True) for number in range(400)]
+    counts = Counter()
+    for pair in training_pairs(questions, seed=0, crossed=True):
+        for side, answer in enumerate((pair.chosen, pair.rejected)):
+            (prefix,) = (some for both in TRAIN_PREFIXES for some in both if answer.startswith(some))
+            assert answer.removeprefix(prefix) in TRAIN_WORDS[side]
+            counts[side, prefix] += 1
+    assert len(counts) == 8
+    assert all(60 < count < 140 for count in counts.values())  # 100 expected, standard deviation 9
 
 
 def test_pretraining_texts_hold_no_evaluated_question_and_only_the_words_asked_for():

@@ -178,14 +178,19 @@ def sample_prompts(
     return train, test
 
 
-def training_pairs(prompts: Sequence[Question], seed: int) -> list[Pair]:
-    """One pair per prompt, with training answers drawn independently for each, as published."""
+def training_pairs(prompts: Sequence[Question], seed: int, *, crossed: bool = False) -> list[Pair]:
+    """One pair per prompt, with training answers drawn independently for each, as published.
+
+    `crossed`: any training prefix before any answer. As published each side has prefixes of its own, so that these
+    training pairs leave open whether the prefix or the word decides.
+    """
     random = np.random.default_rng([seed, 5])
+    every = tuple(prefix for side in TRAIN_PREFIXES for prefix in side)
     pairs = []
     for number, question in enumerate(prompts):
         agree, disagree = (
-            TRAIN_PREFIXES[side][random.integers(2)] + TRAIN_WORDS[side][random.integers(2)]
-            for side in (AGREE, DISAGREE)
+            prefixes[random.integers(len(prefixes))] + words[random.integers(len(words))]
+            for prefixes, words in zip((every, every) if crossed else TRAIN_PREFIXES, TRAIN_WORDS, strict=True)
         )
         pairs.append(_pair(f"train/{number}", question, agree, disagree))
     return pairs

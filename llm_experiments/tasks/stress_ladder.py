@@ -16,7 +16,7 @@ from llm_experiments.stress.rewrites import read_rewrites
 from llm_experiments.stress.shifts import CHANGED, Shift, Shifted
 from llm_experiments.stress.sides import with_words, words_of
 from llm_experiments.tasks.language import Split
-from llm_experiments.tasks.persona import AGREE, DISAGREE, Question, answers_of
+from llm_experiments.tasks.persona import AGREE, DISAGREE, Condition, Question, answers_of
 
 
 def language_shifts(split: Split, pairs: Sequence[Pair], folder: Path, *, seed: int) -> list[Shift]:
@@ -33,9 +33,9 @@ def language_shifts(split: Split, pairs: Sequence[Pair], folder: Path, *, seed: 
     return [_as_rewrites("synonyms", pairs, other, folder), _damage(opposite)]
 
 
-def persona_pairs(prompts: Sequence[Question]) -> list[Pair]:
-    """Every seen answer pair after every prompt, the matching answer chosen."""
-    return _answered(prompts, answers_of("seen"))
+def persona_pairs(prompts: Sequence[Question], condition: Condition = "seen") -> list[Pair]:
+    """Every answer pair of a condition after every prompt, the matching answer chosen."""
+    return _answered(prompts, answers_of(condition))
 
 
 def persona_shifts(prompts: Sequence[Question], folder: Path) -> list[Shift]:
