@@ -1,9 +1,6 @@
 """The stored results of the stress suite: on models whose truth is known, and on real pairs.
 
     python benchmarks/store_stress.py rung1 [FOLDER]    the synonym language: two to four minutes
-    python benchmarks/store_stress.py rung2 [FOLDER]    the Persona questions: needs $REWARDGAP_DATA, ten minutes
-    python benchmarks/store_stress.py rung2_published [FOLDER]    its second design
-    python benchmarks/store_stress.py rung2_pilot [FOLDER]    what the third design was chosen by
     python benchmarks/store_stress.py real [FOLDER]     the default suite on 500 real pairs; the GPT-4.1 rewrites
 
 The last one pretrains a small language model on local text, trains an explicit and an implicit reward model on
@@ -18,21 +15,7 @@ seed lies within +-0.05; the explicit ones are robust, the implicit one is token
 
 Found on rung 1, in six clusters: all of it.
 
-On rung 2 the first run, four clusters of 80 training and 40 test prompts, told implicit and explicit apart in each, and
-failed in the rest: no two explicit models were shown to be equal. 40 prompts without a single change give an interval
-of +-0.047, and in one cluster the two did differ, by 0.125. The second design, chosen by explicit models alone on three
-clusters that it does not use: 320 training prompts, 300 steps, 180 test prompts (there are 500), six clusters, and the
-same expectations. Found (rung2_published.jsonl): told apart in six of six, by 0.43 at least; equal within 0.05 in four;
-in the other two the explicit models do differ, by 0.39 and by 0.03 [0.007, 0.059].
-
-The published training answers leave open what is to be learnt: each side has prefixes of its own, so prefix and word
-decide alike, and in the paraphrase the chosen answers open with a word that opened only rejected ones. A seed may
-settle that either way. The third design therefore crosses the prefixes: any of the four before any training answer, so
-that the word alone decides; the paraphrase and everything else stay as published. `rung2_pilot` trains two explicit
-models in each of six clusters that no design uses (100 to 105), with published and crossed prefixes, at rates of 3e-3
-and 1e-3. The rule, written before it ran: of the crossed designs that rank every training pair right, the rate whose
-two models differ least at worst. It was written after such runs had been looked at in an exploration (same clusters,
-crossed: 0.09 at worst at 3e-3, 0.013 at 1e-3), so the pilot repeats a known answer; clusters 0 to 5 were in none.
+Rung 2 took four designs; `store_stress_rung2.py` tells their story.
 
 `tests/test_stored_stress.py` decides all of this from the stored rows.
 """
@@ -43,38 +26,29 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import rewardgap
 from figures.redraw import STORED
 from llm_experiments.encoding import EncodedPair, encode_pairs
 from llm_experiments.models import load_reward_model
 from llm_experiments.pairs import Pair, load_pairs
-from llm_experiments.scoring import score_pairs
 from llm_experiments.settings import EncodingSettings, TrainSettings
 from llm_experiments.splits import near_key
 from llm_experiments.stress.scorers import ModelScorer
 from llm_experiments.stress.shifts import Shift
 from llm_experiments.stress.suite import stress_scorers
-from llm_experiments.tasks import language_study, persona_study, real_pairs, ultrafeedback_study
+from llm_experiments.tasks import language_study, real_pairs, ultrafeedback_study
 from llm_experiments.tasks.language import Language
 from llm_experiments.tasks.language_study import load_base
-from llm_experiments.tasks.persona import EVALUATED, Question, read_personas, sample_prompts, training_pairs
-from llm_experiments.tasks.stress_ladder import language_shifts, persona_pairs, persona_shifts
+from llm_experiments.tasks.stress_ladder import language_shifts
 from llm_experiments.training import train_reward_model
 from simulations.results import Row, provenance, read_json, write_json, write_rows
 
 PLACE = STORED / "stress"
 PLAIN = EncodingSettings(terminator="strip", max_length=0)
 CLUSTERS = 6
-N_TRAIN, N_TEST, STEPS = 320, 180, 300  # rung 2
-RATES = {"published": 3e-3, "crossed": 1e-3}  # by the prefixes of the training answers; rung 2's own, and the pilot's
-PILOT_CLUSTERS = range(100, 106)
-TRAIN = replace(persona_study.TRAIN, max_steps=STEPS)
 REWRITES = ("paraphrase", "french", "spanish")
 DAMAGE = ("shuffled_words", "off_topic_sentences")
 LENGTH = 1536  # tokens; no pair of the three sets is longer in a vocabulary of 4096
@@ -104,57 +78,16 @@ def rung_1(folder: Path) -> None:
         train = encode_pairs(pairs["train"], tokenizer, PLAIN)[0]
         rates = language_study.LEARNING_RATES["all"]
         given = (policy, tokenizer, train, language_study.TRAIN, rates, language_study.BETA)
-        rows += _cluster(1, cluster, given, pairs["seen_forms"], shifts, folder / f"{cluster}")
+        rows += cluster_rows(1, cluster, given, pairs["seen_forms"], shifts, folder / f"{cluster}")
     store("rung1", rows)
 
 
-def rung_2(folder: Path, *, prefixes: str = "crossed") -> None:
-    policy, tokenizer, questions = _persona_world(folder)
-    rates = dict.fromkeys(persona_study.LEARNING_RATES, RATES[prefixes])
-    rows = []
-    for cluster in range(CLUSTERS):
-        train, test = sample_prompts(questions, "constant", N_TRAIN, N_TEST, cluster)
-        pairs = encode_pairs(training_pairs(train, cluster, crossed=prefixes == "crossed"), tokenizer, PLAIN)[0]
-        shifts = persona_shifts(test, folder / f"{cluster}")
-        given = (policy, tokenizer, pairs, TRAIN, rates, persona_study.BETA)
-        rows += _cluster(2, cluster, given, persona_pairs(test), shifts, folder / f"{cluster}")
-    store("rung2" if prefixes == "crossed" else f"rung2_{prefixes}", rows)
-
-
-def rung_2_pilot(folder: Path) -> None:
-    """Accuracy on the published paraphrase of two explicit models that differ by their seed alone."""
-    policy, tokenizer, questions = _persona_world(folder)
-    rows: list[Row] = []
-    for prefixes, rate, cluster in product(RATES, sorted(RATES.values()), PILOT_CLUSTERS):
-        spent = clock()
-        train, test = sample_prompts(questions, "constant", N_TRAIN, N_TEST, cluster)
-        pairs = encode_pairs(training_pairs(train, cluster, crossed=prefixes == "crossed"), tokenizer, PLAIN)[0]
-        unseen = encode_pairs(persona_pairs(test, "published"), tokenizer, PLAIN)[0]
-        given = (policy, tokenizer, pairs, TRAIN, {"explicit": rate}, persona_study.BETA)
-        models = [_scorer("explicit", cluster + more, *given).model for more in (0, ALIKE)]
-        found = {
-            name: [float(np.mean([row["results"] for row in score_pairs(model, some)])) for model in models]
-            for name, some in (("fit", pairs), ("paraphrase", unseen))
-        }
-        rows.append({"prefixes": prefixes, "learning_rate": rate, "cluster": cluster, **found, "seconds": spent()})
-        print(rows[-1], flush=True)
-    store("rung2_pilot", rows)
-
-
-def _persona_world(folder: Path) -> tuple[Any, Any, list[Question]]:
-    """Rung 2's language model, made in `folder` where it is not there, its tokenizer, and the evaluated questions."""
-    persona = data_folder() / "persona"
-    base = "mistral-all_words"
-    persona_study.make_base(folder / base, persona_study.plan(persona).bases[base], data=persona)
-    return *load_base(str(folder / base / "model")), read_personas(persona)[EVALUATED]
-
-
-def _cluster(
+def cluster_rows(
     rung: int, cluster: int, given: Sequence[Any], pairs: Sequence[Pair], shifts: Sequence[Shift], folder: Path
 ) -> list[Row]:
     spent = clock()
     asked = {"explicit": ("explicit", 0), "explicit_again": ("explicit", ALIKE), "implicit": ("implicit", 0)}
-    scorers = {name: partial(_scorer, kind, cluster + more, *given) for name, (kind, more) in asked.items()}
+    scorers = {name: partial(scorer, kind, cluster + more, *given) for name, (kind, more) in asked.items()}
     summary = stress_scorers(pairs, shifts, scorers, folder / "stress")
     about = {"rung": rung, "cluster": cluster}
     verdicts = {row["name"]: row for row in summary["models"]}
@@ -170,7 +103,7 @@ def _cluster(
     return [*rows, about | {"seconds": spent()}]
 
 
-def _scorer(
+def scorer(
     kind: Any,
     seed: int,
     policy: Any,
@@ -278,13 +211,7 @@ def rounded(value: Any) -> Any:
 
 if __name__ == "__main__":
     what, *place = sys.argv[1:] or ["help"]
-    commands = {
-        "rung1": rung_1,
-        "rung2": rung_2,
-        "rung2_published": partial(rung_2, prefixes="published"),
-        "rung2_pilot": rung_2_pilot,
-        "real": real,
-    }
+    commands = {"rung1": rung_1, "real": real}
     if what not in commands:
         raise SystemExit(__doc__)
     commands[what](Path(place[0] if place else f"runs/store_stress/{what}"))

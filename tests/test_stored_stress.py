@@ -48,18 +48,27 @@ def test_implicit_and_explicit_are_told_apart_in_every_cluster(run: str, explici
     assert set(verdicts(run, "implicit")) == {"token-sensitive"}
 
 
-def test_on_rung_1_two_explicit_models_come_out_alike_and_robust() -> None:
-    assert all(map(alike, differences("rung1", "explicit", "explicit_again")))
-    assert {*verdicts("rung1", "explicit"), *verdicts("rung1", "explicit_again")} == {"robust"}
+@pytest.mark.parametrize("run", ["rung1", "rung2_one_rate"])
+def test_two_explicit_models_trained_alike_come_out_alike_and_robust(run: str) -> None:
+    assert all(map(alike, differences(run, "explicit", "explicit_again")))
+    assert {*verdicts(run, "explicit"), *verdicts(run, "explicit_again")} == {"robust"}
 
 
-def test_on_rung_2_the_same_was_expected_and_holds_in_four_clusters_of_six() -> None:
-    """As the driver says: in the other two, two explicit models do differ by their seed alone."""
+def test_on_rung_2_with_published_prefixes_two_explicit_models_differ_in_two_clusters_of_six() -> None:
+    """A failed prediction: there a seed decides whether a model follows the prefix or the word."""
     found = differences("rung2_published", "explicit", "explicit_again")
     different = [one["value"] for one in found if not alike(one)]
     assert different == [pytest.approx(0.394, abs=1e-3), pytest.approx(0.033, abs=1e-3)]
     both = [*verdicts("rung2_published", "explicit"), *verdicts("rung2_published", "explicit_again")]
     assert {name: both.count(name) for name in set(both)} == {"robust": 10, "token-sensitive": 1, "inconclusive": 1}
+
+
+def test_on_rung_2_at_one_rate_the_kinds_are_told_apart_in_five_clusters_of_six() -> None:
+    """A failed prediction: at that rate implicit models do not rank their own training answers right."""
+    for explicit in ("explicit", "explicit_again"):
+        apart = [found["low"] > 0 for found in differences("rung2_one_rate", explicit, "implicit")]
+        assert apart == [True, True, True, False, True, True]
+    assert verdicts("rung2_one_rate", "implicit").count("token-sensitive") == 5
 
 
 def test_the_guide_shows_the_numbers_of_its_page() -> None:
