@@ -129,6 +129,24 @@ def test_logits_whose_exponentials_no_floating_point_number_holds_are_shifted(or
     assert error(ours, truth) < {torch.float64: 1e-11, torch.float32: 1e-3}[dtype]
 
 
+@pytest.mark.parametrize("order", ["factors, kept", "factors, twice", "tokens"])
+@pytest.mark.parametrize(("dtype", "bits"), [(torch.float64, 900), (torch.float32, 100)])
+def test_so_are_logits_whose_exponentials_are_numbers_but_products_of_two_are_not(order, dtype, bits):
+    layer, evaluated, pairs, ratios = draw(14)
+    along = np.eye(5)[0]  # all states point along it, and so all have their highest logit, `bits`, at the same word
+
+    def pointed(response: Response) -> Response:
+        return Response(0.001 * response.hidden + along, response.tokens)
+
+    weights = np.outer(np.linspace(-1, 1, 40), along) * bits / contraction.BITS + 0.1 * layer.weights
+    pairs = [ResponsePair(pointed(pair.chosen), pointed(pair.rejected)) for pair in pairs]
+    drawn = replace(layer, weights=weights), [pointed(response) for response in evaluated], pairs, ratios
+    layer, evaluated, pairs, _ = as_torch(drawn, dtype)
+    plan = Plan(order.split(",")[0], 0.0, 0.0, 7, (3, 2), order.endswith("kept"), 0)
+    ours = contract(layer, Stack.of(layer, evaluated), Stack.of(layer, pairs), plan).values.numpy()
+    assert error(ours, reference_by_factors(drawn)) < {torch.float64: 1e-11, torch.float32: 1e-3}[dtype]
+
+
 def test_no_graph_is_recorded_and_none_is_needed():
     drawn = draw(3)
     layer, evaluated, pairs, ratios = as_torch(drawn)
@@ -239,6 +257,33 @@ def test_the_memory_held_stays_within_the_budget(memory, longest):
     assert sums.plan.workspace <= memory
     assert peak <= memory + 2**18  # small objects: spans, index arrays, the interpreter's own
     assert error(sums.values, expected) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("order", "memory", "dim", "responses", "longest"),
+    [("tokens", 2**22, 1024, 1, 1), ("tokens", 2**21, 256, 2, 9), ("factors", 2**22, 64, 6, 40)],
+)
+def test_so_it_does_with_16_bit_weights_which_are_widened_chunk_by_chunk(order, memory, dim, responses, longest):
+    drawn = draw(8, vocabulary=4096, dim=dim, evaluated=responses, pairs=responses, longest=longest, equal=True)
+    layer, *others = as_float32(drawn)
+    layer = replace(layer, weights=layer.weights.astype(np.float16))
+    overlap_sums(layer, *others, memory=memory)  # what a first call imports is none of its workspace
+    tracemalloc.start()
+    sums = overlap_sums(layer, *others, memory=memory)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sums.plan.order == order
+    assert peak <= memory
+    wide = replace(layer, weights=layer.weights.astype(np.float64)), *drawn[1:]
+    assert error(sums.values, reference_by_factors(wide)) < 1e-4
+
+
+def as_float32(drawn):
+    def turn(response: Response) -> Response:
+        return Response(response.hidden.astype(np.float32), response.tokens)
+
+    layer, evaluated, pairs, _ = drawn
+    return layer, [turn(r) for r in evaluated], [ResponsePair(turn(p.chosen), turn(p.rejected)) for p in pairs]
 
 
 def reference_by_factors(drawn) -> np.ndarray:

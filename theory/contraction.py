@@ -53,14 +53,14 @@ def overlap_sums(
     *,
     memory: int = 2**30,
 ) -> OverlapSums:
-    """S for all pairs; a `ResponsePair` stands for chosen minus rejected.
+    """S for all pairs; a `ResponsePair` stands for chosen minus rejected. What is not a number spoils its own S only.
 
     Args:
         memory: bytes to hold at a time beyond the arguments and the result.
 
     Raises:
-        ValueError: nothing to compare, a token outside the vocabulary, hidden states of another width, or not enough
-            memory for one response against one.
+        ValueError: nothing to compare, tokens that are no integers or outside the vocabulary, hidden states of another
+            width or array library than the weights, or not enough memory for one response against one.
     """
     rows, columns = Stack.of(layer, evaluated), Stack.of(layer, trained)
     plan = choose_plan(rows.lengths, columns.lengths, *layer.weights.shape, itemsize=rows.itemsize, memory=memory)
@@ -204,8 +204,7 @@ def _chunks(layer: OutputLayer, stack: Stack, chunk: int, *, keep: bool = False)
         stop = min(start + chunk, vocabulary)
         offset = tokens * start if keep else 0
         logits = xp.reshape(buffer[offset : offset + tokens * (stop - start)], (tokens, stop - start))
-        rows = xp.astype(detached(layer.weights[start:stop]), logits.dtype, copy=False)
-        xp.matmul(hidden, rows.T, out=logits)
+        xp.matmul(hidden, _widened(layer, stack, start, stop).T, out=logits)  # unnamed: one chunk's rows at a time
         slopes = _shape_in_place(layer, logits, xp)
         where = order[np.searchsorted(ordered, start) : np.searchsorted(ordered, stop)]
         yield _Words(xp, logits, slopes, (where, stack.tokens[where] - start))
@@ -223,7 +222,8 @@ class _OnlineSoftmax:
         ones = xp.ones_like(self.own)
         self.own_slope = ones if slopes is None else ones * slopes
         self.others = xp.zeros_like(self.own)
-        self.shifted = _largest_logit(layer, stack, chunk) > UNSHIFTED[stack.itemsize]
+        # "not below" rather than "above": where one position is not a number, the others keep their shift.
+        self.shifted = not _largest_logit(layer, stack, chunk) <= UNSHIFTED[stack.itemsize]
         # What exponentials are relative to: the highest logit so far, the own token's from the start; or nothing.
         self.base = self.own if self.shifted else self.others
 
@@ -265,11 +265,17 @@ def _largest_logit(layer: OutputLayer, stack: Stack, chunk: int) -> float:
     if layer.soft_cap is not None:
         return layer.soft_cap * BITS
     xp, longest = stack.xp, 0.0
-    for start in range(0, layer.weights.shape[0], chunk):
-        rows = xp.astype(detached(layer.weights[start : start + chunk]), stack.hidden.dtype, copy=False)
+    half = max(chunk // 2, 1)  # widened rows and their squares are held together; the plan counts one of the two
+    for start in range(0, layer.weights.shape[0], half):
+        rows = _widened(layer, stack, start, start + half)
         longest = max(longest, float(xp.max(xp.sum(rows * rows, axis=1))))
     squares = xp.sum(stack.hidden * stack.hidden, axis=1)
     return abs(_inner_scale(layer)) * math.sqrt(longest * (float(xp.max(squares)) if len(squares) else 0.0))
+
+
+def _widened(layer: OutputLayer, stack: Stack, start: int, stop: int) -> Array:
+    """Rows of the output layer in the precision of the hidden states; not copied if they have it."""
+    return stack.xp.astype(detached(layer.weights[start:stop]), stack.hidden.dtype, copy=False)
 
 
 def _inner_scale(layer: OutputLayer) -> float:

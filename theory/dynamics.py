@@ -38,8 +38,8 @@ class OutputLayer:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.soft_cap is not None and not self.soft_cap > 0:
-            raise ValueError(f"soft_cap must be positive or None (no cap), got {self.soft_cap}")
+        if self.soft_cap is not None and not 0 < self.soft_cap < float("inf"):
+            raise ValueError(f"soft_cap must be positive and finite, or None (no cap), got {self.soft_cap}")
 
     def logits(self, hidden: Float[np.ndarray, "*batch dim"]) -> Float[np.ndarray, "*batch vocabulary"]:
         raw = self.scale * (hidden @ self.weights.T)
@@ -71,6 +71,7 @@ class ResponsePair:
 
 def log_probability(layer: OutputLayer, response: Response) -> float:
     """ln pi(y|x), summed over the response's tokens, in nats."""
+    _refuse_foreign_tokens(layer, response)
     logprobs = log_softmax(layer.logits(response.hidden), axis=-1)
     return float(sum(logprobs[k, token] for k, token in enumerate(response.tokens)))
 
@@ -111,6 +112,7 @@ def token_overlap_coefficients(
     layer: OutputLayer, evaluated: Response, trained: Response
 ) -> Float[np.ndarray, "evaluated_tokens trained_tokens"]:
     """rho_kl of every pair of token positions of two responses."""
+    _refuse_foreign_tokens(layer, evaluated, trained)
     p, q = layer.probabilities(evaluated.hidden), layer.probabilities(trained.hidden)
     d, e = layer.slopes(evaluated.hidden), layer.slopes(trained.hidden)
     rho = np.zeros((len(evaluated.tokens), len(trained.tokens)))
@@ -218,3 +220,10 @@ def _verification_kernel(
             other = Response(hidden[j : j + 1], np.array([trained]))
             kernel[i, j] = overlap_sum(layer, one, other)
     return kernel
+
+
+def _refuse_foreign_tokens(layer: OutputLayer, *responses: Response) -> None:
+    """A negative id would silently read the vocabulary from its end."""
+    for response in responses:
+        if len(response.tokens) and not 0 <= min(response.tokens) <= max(response.tokens) < len(layer.weights):
+            raise ValueError(f"token ids must lie in 0 to {len(layer.weights) - 1}, got {list(response.tokens)}")

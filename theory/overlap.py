@@ -52,7 +52,15 @@ def explicit_changes(
     *,
     step_size: float,
 ) -> Prediction:
-    """Explicit rewards, exactly and at any step size; arguments are last hidden states."""
+    """Explicit rewards, exactly and at any step size; arguments are last hidden states, changes in units of the reward.
+
+    Raises:
+        ValueError: chosen and rejected differ in shape.
+
+    References:
+        Razin et al. 2025, section 4.
+    """
+    _refuse_unpaired(chosen, rejected)
     xp = array_namespace(head, evaluated, chosen, rejected)
     head, evaluated, chosen, rejected = (
         xp.astype(detached(array), xp.float64) for array in (head, evaluated, chosen, rejected)
@@ -76,7 +84,19 @@ def implicit_changes(
     Args:
         reference_log_ratios: ln pi_ref(y+|x) - ln pi_ref(y-|x) of each training pair, in nats.
         memory: bytes to hold at a time beyond the arguments and the result.
+
+    Raises:
+        ValueError: beta is not positive, not one log-ratio per pair, or as `theory.contraction.overlap_sums`.
+
+    References:
+        Razin et al. 2025, eq. (5).
     """
+    _refuse_beta(beta)
+    if tuple(reference_log_ratios.shape) != (len(pairs),):
+        raise ValueError(
+            f"reference_log_ratios must hold one number per training pair, shape ({len(pairs)},), got "
+            f"{tuple(reference_log_ratios.shape)}"
+        )
     sums = overlap_sums(layer, evaluated, pairs, memory=memory)
     return Prediction(step_size * beta**2 * _losing(sums, reference_log_ratios, beta) * sums.values, sums.plan)
 
@@ -92,7 +112,22 @@ def generative_changes_cross_entropy(
     step_size: float,
     memory: int = 2**30,
 ) -> Prediction:
-    """P(Yes) after a step on -[ln P(Yes|chosen) + ln P(No|rejected)] / 2; states are the verification prompt's last."""
+    """Change of P(Yes), a probability, after a step on -[ln P(Yes|chosen) + ln P(No|rejected)] / 2, to first order.
+
+    Args:
+        evaluated, chosen, rejected: hidden states at the end of the verification prompt, where the answer is predicted.
+        yes, no: ids of the two answers.
+        memory: bytes to hold at a time beyond the arguments and the result.
+
+    Raises:
+        ValueError: yes is no, chosen and rejected differ in shape, or as `theory.contraction.overlap_sums`.
+
+    References:
+        Razin et al. 2025, appendix A (which loss it analyses is not established); the official code trains with this
+        one.
+    """
+    if yes == no:
+        raise ValueError(f"yes and no must be two tokens, got {yes} for both")
     sums = _verification_sums(layer, evaluated, chosen, rejected, read=yes, trained=(yes, no), memory=memory)
     toward_yes, toward_no = _halves(sums.values)
     return Prediction(step_size / 2 * _read_off(sums) * (toward_yes + toward_no), sums.plan)
@@ -108,7 +143,10 @@ def generative_changes_bradley_terry(
     step_size: float,
     memory: int = 2**30,
 ) -> Prediction:
-    """P(Yes) after a step on -ln sigma(P(Yes|chosen) - P(Yes|rejected))."""
+    """Change of P(Yes), a probability, after a step on -ln sigma(P(Yes|chosen) - P(Yes|rejected)), to first order.
+
+    Arguments, errors and source are those of `generative_changes_cross_entropy`.
+    """
     sums = _verification_sums(layer, evaluated, chosen, rejected, read=yes, trained=(yes, yes), memory=memory)
     xp = array_namespace(sums.values)
     up, down = _halves(sums.values)
@@ -127,7 +165,19 @@ def token_influences(
     step_size: float,
     chunk: int = 4096,
 ) -> TokenInfluences:
-    """What in the training pair moved this reward, token position by token position."""
+    """What in the training pair moved this reward, token position by token position: eq. (5) before its sums.
+
+    Args:
+        reference_log_ratio: ln pi_ref(y+|x) - ln pi_ref(y-|x) of the pair, in nats.
+        chunk: words of the vocabulary at a time.
+
+    Raises:
+        ValueError: beta is not positive, or tokens or hidden states as `theory.contraction.overlap_sums` refuses them.
+
+    References:
+        Razin et al. 2025, eq. (5).
+    """
+    _refuse_beta(beta)
     rows, columns = Stack.of(layer, [evaluated]), Stack.of(layer, [pair])
     coefficients, logprobs = token_coefficients(layer, rows, columns, chunk=chunk)
     similarities = rows.hidden @ columns.hidden.T
@@ -160,8 +210,22 @@ def _verification_sums(
     def answered(hidden: Float[Array, "prompts dim"], token: int) -> list[Response]:
         return [Response(hidden[i : i + 1], np.array([token])) for i in range(hidden.shape[0])]
 
+    _refuse_unpaired(chosen, rejected)
     targets = answered(chosen, trained[0]) + answered(rejected, trained[1])
     return overlap_sums(layer, answered(evaluated, read), targets, memory=memory)
+
+
+def _refuse_beta(beta: float) -> None:
+    if not beta > 0:
+        raise ValueError(f"beta must be positive, got {beta}; a negative one would reverse every ranking")
+
+
+def _refuse_unpaired(chosen: Float[Array, "..."], rejected: Float[Array, "..."]) -> None:
+    if tuple(chosen.shape) != tuple(rejected.shape):
+        raise ValueError(
+            f"chosen and rejected must hold one hidden state per pair, got shapes {tuple(chosen.shape)} and "
+            f"{tuple(rejected.shape)}"
+        )
 
 
 def _halves(values: Float[Array, "..."]) -> tuple[Array, Array]:

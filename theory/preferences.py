@@ -1,8 +1,9 @@
 """Pair rewards and what is read off them: the Bradley-Terry model, accuracy, ties and margins.
 
 Razin et al. 2025 (arXiv 2507.07981), section 2. Every function takes numpy arrays or torch tensors and computes in
-float64; probability and loss are differentiable in torch. Rewards are in nats; a margin is chosen minus rejected, so
-positive means right.
+float64; probability and loss are differentiable in torch. A margin is chosen minus rejected, so positive means right.
+Implicit rewards are in nats, explicit ones free numbers, generative ones probabilities; the Bradley-Terry model reads
+the margin of any of them as log-odds, in nats.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ SPREAD_FLOOR = 1e-8
 
 @dataclass(frozen=True)
 class PairRewards:
-    """The rewards of the chosen and of the rejected response of each pair, in nats, shape (pairs,) each.
+    """The rewards of the chosen and of the rejected response of each pair, shape (pairs,) each.
 
     Raises:
         ValueError: the shapes are not (pairs,) or differ, or there is no pair. Checked always, not under test only.
@@ -86,7 +87,7 @@ def tie_rate(rewards: PairRewards, *, tie_tolerance: float = 0.0) -> float:
 
 
 def absolute_margin(rewards: PairRewards) -> float:
-    """Mean of |margin| in nats. Blind to the sign: a confidently wrong model has a large one."""
+    """Mean of |margin|, in units of the reward. Blind to the sign: a confidently wrong model has a large one."""
     margin = _finite_margin(rewards)
     xp = array_namespace(margin)
     return float(xp.mean(xp.abs(margin)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_array_api_obj
 
 from theory.dynamics import OutputLayer, Response, ResponsePair
 from theory.preferences import Array
@@ -39,9 +39,19 @@ class Stack:
             responses += [response for response, _ in signed]
             signs += [np.full(len(response.tokens), sign) for response, sign in signed]
             lengths.append(sum(len(response.tokens) for response, _ in signed))
-        xp = array_namespace(*(response.hidden for response in responses))
+        xp = array_namespace(layer.weights)
         vocabulary, dim = layer.weights.shape
         for response in responses:
+            if not is_array_api_obj(response.hidden) or array_namespace(response.hidden) is not xp:
+                raise ValueError(
+                    f"hidden states must be arrays of the library the weights are of, got "
+                    f"{type(response.hidden).__name__} and {type(layer.weights).__name__}; convert one of them"
+                )
+            if not _integers(response.tokens):
+                raise ValueError(
+                    f"tokens must be an array of integers, shape (tokens,), got {_kind(response.tokens)}; "
+                    "wrap a list in np.array or torch.tensor"
+                )
             if tuple(response.hidden.shape) != (len(response.tokens), dim):
                 raise ValueError(
                     f"a response of {len(response.tokens)} tokens needs hidden states of shape "
@@ -118,6 +128,14 @@ class Stack:
         """Signed float64 sums over the tokens of each item; tokens are the last axis."""
         signed = self.xp.astype(per_token, self.xp.float64) * self.array(self.signs, self.xp.float64)
         return self.xp.stack([self.xp.sum(signed[..., span], axis=-1) for span in self.spans()], axis=-1)
+
+
+def _integers(tokens: Any) -> bool:
+    return is_array_api_obj(tokens) and tokens.ndim == 1 and array_namespace(tokens).isdtype(tokens.dtype, "integral")
+
+
+def _kind(value: Any) -> str:
+    return f"{value.dtype}, shape {tuple(value.shape)}" if is_array_api_obj(value) else type(value).__name__
 
 
 def detached(array: Array) -> Array:
