@@ -67,6 +67,7 @@ class Design:
 DESIGNS = {
     "rung2_published": Design(crossed=False, rates=persona_study.LEARNING_RATES),
     "rung2_one_rate": Design(crossed=True, rates={"explicit": 1e-3, "implicit": 1e-3}),
+    "rung2": Design(crossed=True, rates={"explicit": 1e-3, "implicit": 1e-2}),
 }
 
 
