@@ -41,14 +41,14 @@ def alike(difference: Row) -> bool:
     return difference["low"] > -ALIKE and difference["high"] < ALIKE
 
 
-@pytest.mark.parametrize("run", ["rung1", "rung2_published"])
+@pytest.mark.parametrize("run", ["rung1", "rung2", "rung2_published"])
 @pytest.mark.parametrize("explicit", ["explicit", "explicit_again"])
 def test_implicit_and_explicit_are_told_apart_in_every_cluster(run: str, explicit: str) -> None:
     assert all(found["low"] > 0 for found in differences(run, explicit, "implicit"))
     assert set(verdicts(run, "implicit")) == {"token-sensitive"}
 
 
-@pytest.mark.parametrize("run", ["rung1", "rung2_one_rate"])
+@pytest.mark.parametrize("run", ["rung1", "rung2", "rung2_one_rate"])
 def test_two_explicit_models_trained_alike_come_out_alike_and_robust(run: str) -> None:
     assert all(map(alike, differences(run, "explicit", "explicit_again")))
     assert {*verdicts(run, "explicit"), *verdicts(run, "explicit_again")} == {"robust"}
@@ -69,6 +69,22 @@ def test_on_rung_2_at_one_rate_the_kinds_are_told_apart_in_five_clusters_of_six(
         apart = [found["low"] > 0 for found in differences("rung2_one_rate", explicit, "implicit")]
         assert apart == [True, True, True, False, True, True]
     assert verdicts("rung2_one_rate", "implicit").count("token-sensitive") == 5
+
+
+def test_the_rates_of_rung_2_are_the_pilots_by_the_rules_written_before() -> None:
+    """Explicit: crossed, every training pair ranked right, least different at worst. Implicit: the lowest rate at which
+    all models rank 0.99 of their training answers right."""
+    worst: dict[float, float] = {}
+    for row in read_rows(PLACE / "explicit_pilot.jsonl"):
+        if row["crossed"] and min(row["fit"]) == 1:
+            rate, (one, other) = row["learning_rate"], row["paraphrase"]
+            worst[rate] = max(worst.get(rate, 0.0), abs(one - other))
+    assert min(worst, key=worst.__getitem__) == 1e-3
+    fitted: dict[float, float] = {}
+    for row in read_rows(PLACE / "implicit_pilot.jsonl"):
+        rate = row["learning_rate"]
+        fitted[rate] = min(fitted.get(rate, 1.0), *row["training_answers"])
+    assert min(rate for rate, least in fitted.items() if least >= 0.99) == 1e-2
 
 
 def test_the_guide_shows_the_numbers_of_its_page() -> None:
