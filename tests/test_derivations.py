@@ -8,11 +8,13 @@ import pytest
 import sympy as sp
 
 from rewardgap import main
-from theory.derivations import PROPOSITIONS, derive, propositions
+from theory.derivations import PROPOSITIONS, derive, flow, propositions
 from theory.derivations.algebra import evaluate, residual
 from theory.derivations.derivation import algebra, cited, non_negative, numeric
+from theory.derivations.flow import logistic_flow
 from theory.derivations.rendering import to_markdown
 from theory.derivations.symbols import D, V, a, b, c, delta, over_coordinates, over_words, p, q
+from theory.separation import separate
 
 RNG = np.random.default_rng(0)
 
@@ -112,6 +114,22 @@ def test_jupyter_checks_every_step_as_it_renders_it():
     assert derivation._repr_markdown_().count("checked") == len(derivation.steps)
     wrong = replace(derivation, steps=(*derivation.steps, algebra("A slip:", p[a], q[a])))
     assert "FAILS, left over: p[a] - q[a]" in wrong._repr_markdown_()
+
+
+def test_a_head_that_ties_two_pairs_and_ranks_the_third_right_never_stops():
+    """Two pairs contradict each other, and the head grows along the third as ln t does."""
+    pairs = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
+    assert separate(pairs).status == "non-separable"
+    assert logistic_flow(pairs, np.array([50.0, 500.0])) == pytest.approx(np.array([[0.0, 50.0], [0.0, 500.0]]))
+
+
+def test_the_flow_refuses_times_at_which_contradicting_pulls_are_rounded(monkeypatch):
+    monkeypatch.setattr(flow, "EVALUATIONS", 5000)
+    rng = np.random.default_rng(0)
+    pairs = np.abs(rng.standard_normal((6, 4)))
+    logistic_flow(pairs, np.array([200.0]))
+    with pytest.raises(ValueError, match="can a head rank all these pairs right"):
+        logistic_flow(np.vstack([pairs, -pairs[:1]]), np.array([200.0]))
 
 
 @pytest.mark.integration

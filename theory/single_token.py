@@ -69,7 +69,8 @@ def margin_change(
 
     beta^2 eta g <h', h> (K[c', c] - K[c', r] - K[r', c] + K[r', r]), K = 1 where tokens are equal and 0 elsewhere.
     Where output rows share parameters, U = F W with W trained, K is their Gram matrix F F^T: pass it as `row_gram`.
-    Exact at any step size, because margins are linear in U; a pair without a token in common is not moved at all.
+    Exact at any step size, because margins are linear in U. Without `row_gram` a pair that shares no token with the
+    training pair is not moved at all.
     """
 
     def kernel(ours: Int[np.ndarray, " evaluated"], theirs: Int[np.ndarray, " pairs"]) -> np.ndarray:

@@ -7,7 +7,8 @@ from difflib import get_close_matches
 
 from theory.derivations.beta import beta_squared
 from theory.derivations.boundary import non_zero_start, one_seen_token, tied_rows, weight_decay
-from theory.derivations.convergence import logarithmic_rate, non_separable
+from theory.derivations.contradictions import non_separable
+from theory.derivations.convergence import logarithmic_rate
 from theory.derivations.derivation import Check, Derivation, Step, StepResult, Witnesses
 from theory.derivations.explicit_step import explicit_one_step
 from theory.derivations.generative import generative_bradley_terry_one_step, generative_cross_entropy_one_step

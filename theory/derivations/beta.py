@@ -34,7 +34,7 @@ def beta_squared() -> Derivation:
         statement=(
             "Where the policy is still the reference every margin is 0 and g = 1/2 at any β. The first step of size "
             "η then changes implicit rewards by β² η [S(ȳ, y⁺) - S(ȳ, y⁻)] / 2 to first order, and log-probabilities "
-            "by β times the same. Halving β takes a quarter of the reward away at the same learning rate."
+            "by β times the same. Halving β leaves a quarter of the reward's change at the same learning rate."
         ),
         assumptions=(
             "as implicit_one_step, and the policy starts at the reference",

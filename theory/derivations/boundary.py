@@ -8,7 +8,7 @@ import sympy as sp
 from theory import single_token
 from theory.derivations.algebra import evaluate
 from theory.derivations.derivation import Derivation, Step, Witnesses, algebra
-from theory.derivations.shared_steps import RAZIN, loss_step
+from theory.derivations.shared_steps import ADAM, RAZIN, loss_step
 from theory.derivations.single_token import (
     R,
     frozen_step,
@@ -142,7 +142,7 @@ def one_seen_token() -> Derivation:
         statement=(
             "One step on the one-token pair (x; w, w') changes the margin of a over b at prompt x̄ by exactly "
             "β² η g ⟨h̄, h⟩ (1[a = w] - 1[a = w'] - 1[b = w] + 1[b = w']), at any η. A pair with one seen word moves; "
-            "one with both moves twice as much, or not at all if both were chosen."
+            "one with both moves twice as much."
         ),
         assumptions=(*ASSUMPTIONS, "the loss is Bradley-Terry on one pair; rows share no parameters"),
         steps=(partition_step, margin_step, row_step, loss_step, *_kernel_steps(tied=False)),
@@ -150,6 +150,7 @@ def one_seen_token() -> Derivation:
         witnesses=_change_witnesses(tied=False),
         limits=(
             "Prompts at right angles move nothing; a prompt of negative inner product moves the wrong way.",
+            ADAM,
             "With all words unseen the bracket is zero: the single-token theorem.",
         ),
         references=(f"{RAZIN}, theorem 2; this case is ours",),
@@ -163,14 +164,15 @@ def tied_rows() -> Derivation:
         statement=(
             "Let the output rows share parameters, U = F W with W trained, and K = F Fᵀ the Gram matrix of the rows "
             "of F. One step on the one-token pair (x; w, w') changes the margin of a over b at prompt x̄ by exactly "
-            "β² η g ⟨h̄, h⟩ (K(a, w) - K(a, w') - K(b, w) + K(b, w')). Free rows have K = 1; synonyms with equal "
-            "rows of F move together, so unseen words generalise like seen ones."
+            "β² η g ⟨h̄, h⟩ (K(a, w) - K(a, w') - K(b, w) + K(b, w')). Free rows have the identity for K; synonyms with "
+            "equal rows of F move together, so unseen words generalise like seen ones."
         ),
         assumptions=(*ASSUMPTIONS, "the loss is Bradley-Terry on one pair; F is fixed"),
         steps=(partition_step, margin_step, tied_row_step, loss_step, *_kernel_steps(tied=True)),
         result=(margin_change, _change(tied=True)),
         witnesses=_change_witnesses(tied=True),
         limits=(
+            ADAM,
             "Output rows tied to the input embedding also move hidden states, which no formula with fixed hidden "
             "states sees; there this is the output layer's share.",
         ),

@@ -1,20 +1,19 @@
-"""Where explicit training ends: in the max-margin direction, slowly, or at a finite head if there is no separator."""
+"""Where explicit training ends: in the max-margin direction, at the rate 1 / ln t."""
 
 from itertools import combinations
 
 import numpy as np
 import sympy as sp
-from scipy.optimize import linprog, minimize
 
 from theory.derivations.algebra import evaluate
-from theory.derivations.derivation import Derivation, Witnesses, algebra, cited, non_negative, numeric
+from theory.derivations.derivation import Derivation, Witnesses, algebra, cited, numeric
 from theory.derivations.flow import logistic_flow
-from theory.derivations.symbols import i, j, m, n, over_coordinates
+from theory.derivations.symbols import i, j, n, over_coordinates
 from theory.separation import separate
 
 SOUDRY = "Soudry, Hoffer, Nacson, Gunasekar and Srebro 2018, JMLR 19(70)"
 LATE = 200.0  # ln t at which limits are read off
-u, d, g, w = (sp.IndexedBase(name) for name in ("u", "d", "g", "w"))
+u, d, g = (sp.IndexedBase(name) for name in ("u", "d", "g"))
 margin = over_coordinates(d[n, i] * u[i], i)
 gradient_step = algebra(
     "The explicit loss on pair n is a logistic regression without intercept on the differences d_n. Its gradient in "
@@ -109,64 +108,6 @@ def logarithmic_rate() -> Derivation:
     )
 
 
-def non_separable() -> Derivation:
-    total = sp.Sum(g[n] * over_coordinates(w[j] * d[n, j]), (n, 1, m))
-    swapped = over_coordinates(w[j] * sp.Sum(g[n] * d[n, j], (n, 1, m)))
-    start, along, slope = sp.symbols("A x y", real=True)
-
-    return Derivation(
-        name="non_separable",
-        title="Without a separator the explicit head stops at a finite point, which certifies that there is none",
-        statement=(
-            "The explicit loss has a stationary point if and only if no head ranks all training pairs strictly right "
-            "and no head ranks some right and ties the rest. There Σ g_n d_n = 0 with every g_n = σ(-⟨u, d_n⟩) "
-            "positive: a certificate. Training then ends at that head, with positive loss and no max-margin "
-            "direction; the implicit half of the single-token theorem is unaffected."
-        ),
-        assumptions=("the loss is Bradley-Terry; the head is trained, hidden states are fixed",),
-        steps=(
-            gradient_step,
-            algebra(
-                "At a stationary point Σ g_n d_n = 0. For any head w the weighted sum of its margins is then zero, "
-                "so they are not all positive, nor all non-negative with one positive:",
-                total,
-                swapped,
-            ),
-            algebra("with the inner sum zero:", over_coordinates(w[j] * sp.Symbol("X")), 0, given={sp.Symbol("X"): 0}),
-            non_negative(
-                "Conversely the loss is convex. Along any line, on which the margin of a pair is A + x y at x, its "
-                "second derivative is",
-                sp.Derivative(sp.log(1 + sp.exp(-(start + along * slope))), along, 2),
-                slope**2 * sp.exp(start + along * slope) / (1 + sp.exp(start + along * slope)) ** 2,
-            ),
-            cited(
-                "and a convex loss that grows along every direction that is not flat has a minimum",
-                "Rockafellar 1970, Convex Analysis, theorem 27.1",
-            ),
-        ),
-        result=(sp.Sum(g[n] * d[n, j], (n, 1, m)), sp.S.Zero),
-        witnesses=Witnesses(
-            draw=_draw_either,
-            algebra=_separable_by_stationarity,
-            closed_form=lambda differences: float(separate(differences).status == "separable"),
-            experiment=_separable_by_linear_programming,
-            closed_form_name="theory.separation.separate, its status and certificate",
-            experiment_text="1 where a linear program finds a head that ranks every pair right, 0 where there is none",
-        ),
-        measurements=(
-            numeric(
-                "Length of the certificate's combination of constraints, over that of the longest", _certificate, 1e-9
-            ),
-        ),
-        limits=(
-            "With small regularisation the head is finite on separable data too, and close to the separator's "
-            "direction.",
-            "Pairs that contradict each other exactly (d and -d) are never separable, whatever the others are.",
-        ),
-        references=("Gordan 1873 (the alternative)", SOUDRY),
-    )
-
-
 def _draw_separable(rng: np.random.Generator) -> np.ndarray:
     """Differences whose margins have settled at t = e^200.
 
@@ -212,46 +153,4 @@ def _measured_rate(rng: np.random.Generator) -> float:
         heads = logistic_flow(differences, log_times, start=rng.standard_normal(3))
         errors = np.linalg.norm(heads / np.linalg.norm(heads, axis=1, keepdims=True) - target, axis=1)
         worst = max(worst, abs(np.polyfit(np.log(log_times), np.log(errors), 1)[0] + 1))
-    return worst
-
-
-def _draw_either(rng: np.random.Generator) -> np.ndarray:
-    """Separable or not with even odds, well away from the boundary between the two."""
-    dim = int(rng.integers(2, 5))
-    differences = rng.standard_normal((4 * dim, dim))
-    if rng.random() < 0.5:
-        signal = rng.standard_normal(dim)
-        signal /= np.linalg.norm(signal)
-        differences += (np.abs(differences @ signal) + 0.2 - differences @ signal)[:, None] * signal
-    return differences
-
-
-def _separable_by_stationarity(differences: np.ndarray) -> float:
-    """0 if the loss has a stationary point: Σ g d is then zero against Σ g. Otherwise it is a convex combination of
-    the differences, and no shorter than the margin."""
-
-    def loss(head: np.ndarray) -> tuple[float, np.ndarray]:
-        margins = differences @ head
-        return np.logaddexp(0, -margins).sum(), -np.exp(-np.logaddexp(0, margins)) @ differences
-
-    head = minimize(loss, np.zeros(differences.shape[1]), jac=True, method="BFGS", options={"gtol": 1e-9}).x
-    weights = np.exp(-np.logaddexp(0, differences @ head))
-    return float(np.linalg.norm(weights @ differences) / weights.sum() > 1e-3)
-
-
-def _separable_by_linear_programming(differences: np.ndarray) -> float:
-    count, dim = differences.shape
-    slack = np.hstack([-differences, np.ones((count, 1))])  # maximise s subject to <w, d_n> >= s, |w_j| <= 1
-    found = linprog(np.r_[np.zeros(dim), -1.0], slack, np.zeros(count), bounds=[(-1, 1)] * dim + [(None, 1)])
-    return float(-found.fun > 1e-6)
-
-
-def _certificate(rng: np.random.Generator) -> float:
-    worst = 0.0
-    for _ in range(10):
-        differences = rng.standard_normal((12, 3))
-        separator = separate(differences)
-        if separator.status == "non-separable":
-            combination = np.linalg.norm(separator.certificate @ differences)
-            worst = max(worst, combination / np.linalg.norm(differences, axis=1).max())
     return worst

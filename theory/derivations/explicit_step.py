@@ -7,7 +7,7 @@ from theory.derivations import closed_forms, experiment
 from theory.derivations.algebra import evaluate
 from theory.derivations.derivation import Derivation, Witnesses, algebra
 from theory.derivations.experiment import Case, draw_case
-from theory.derivations.shared_steps import RAZIN, loss_step
+from theory.derivations.shared_steps import ADAM, RAZIN, loss_step
 from theory.derivations.symbols import (
     D,
     eta,
@@ -62,6 +62,7 @@ def explicit_one_step() -> Derivation:
             experiment_text="an actual gradient step of size η, its gradient by autograd",
         ),
         limits=(
+            ADAM,
             "A batch: the change is the mean of the pairs' changes.",
             "If the backbone is trained as well, hidden states move and this is the head's share only.",
             "After the step g is another number: over a training run the formula is applied step by step.",

@@ -10,7 +10,7 @@ from theory.derivations import closed_forms, experiment
 from theory.derivations.algebra import evaluate
 from theory.derivations.derivation import Derivation, Step, Witnesses, algebra, non_negative
 from theory.derivations.experiment import Case, draw_case
-from theory.derivations.shared_steps import score_step, theta
+from theory.derivations.shared_steps import ADAM, score_step, theta
 from theory.derivations.symbols import (
     D,
     V,
@@ -37,6 +37,7 @@ ASSUMPTIONS = (
 )
 LIMITS = (
     "To first order in η; the remainder is of order η².",
+    ADAM,
     "The tokens of ȳ enter through the hidden state h̄ alone: structurally like the explicit reward.",
 )
 # Words: Yes, No. States and distributions at the end of the prompts of the chosen and of the rejected response.

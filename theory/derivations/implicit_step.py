@@ -9,7 +9,7 @@ from theory.derivations import closed_forms, experiment
 from theory.derivations.algebra import evaluate
 from theory.derivations.derivation import Derivation, Witnesses, algebra, numeric
 from theory.derivations.experiment import Case, draw_case
-from theory.derivations.shared_steps import RAZIN, chain_step, loss_step, score_step
+from theory.derivations.shared_steps import ADAM, RAZIN, chain_step, loss_step, score_step
 from theory.derivations.symbols import (
     D,
     M,
@@ -108,6 +108,7 @@ def implicit_one_step() -> Derivation:
         ),
         limits=(
             "To first order in η; the remainder is of order η².",
+            ADAM,
             "Soft-capped or scaled logits weigh the words: see soft_capped_one_step.",
             "If the embedding is tied to the output layer, or the backbone is trained, hidden states move too and "
             "this is the output layer's share only.",

@@ -10,7 +10,7 @@ from theory.derivations import closed_forms, experiment
 from theory.derivations.algebra import evaluate
 from theory.derivations.derivation import Derivation, Step, Witnesses, algebra, non_negative
 from theory.derivations.experiment import Case, Spoken, draw_case
-from theory.derivations.shared_steps import RAZIN
+from theory.derivations.shared_steps import ADAM, RAZIN
 from theory.derivations.symbols import (
     TWO_TOKEN_WORDS,
     D,
@@ -91,6 +91,7 @@ def shared_terminator() -> Derivation:
         result=(margin_change, result),
         witnesses=_witnesses(result, _draw_terminator),
         limits=(
+            ADAM,
             "The cross terms vanish only if the words are equally likely where they do not occur; real words are not.",
             "Responses of different length put the terminator after different contexts; the same four terms remain.",
             "If hidden states are trained as well, the terminator's state moves and this is the output layer's share.",
@@ -115,14 +116,14 @@ def shared_prefix() -> Derivation:
     opposite = {delta(v, u2): 1, delta(v, u): 0, delta(v2, u): 0, delta(v2, u2): 0}
     return Derivation(
         name="shared_prefix",
-        title="A prefix that opened the wrong side in training decides against the right answer",
+        title="A prefix that opened the wrong side in training pushes against the right answer",
         statement=(
             "Train on (u, w) over (u', w') and evaluate (v, a) over (v', b): prefixes and then answers that were "
             "never trained. To first order the first position moves the margin by β² η g ⟨h, f⟩ (1[v = u] - 1[v = "
             "u'] - 1[v' = u] + 1[v' = u']), whatever the answers mean. If the right answer opens as rejected ones "
-            "did in training, v = u', and the wrong one with something new, that is -β² η g ⟨h, f⟩: the model learns "
-            "to rank it last wherever prompts resemble those of training. The other terms, in full below, have no "
-            "indicator in them. What is proved is the first-order term."
+            "did in training, v = u', and the wrong one with something new, that is -β² η g ⟨h, f⟩: a push "
+            "against the right answer wherever prompts resemble those of training. The other terms, in full below, "
+            "have no indicator in them and can outweigh this one. What is proved is the first-order term."
         ),
         assumptions=_ASSUMPTIONS,
         steps=(
@@ -140,6 +141,7 @@ def shared_prefix() -> Derivation:
         result=(margin_change, result),
         witnesses=_witnesses(result, _draw_prefix),
         limits=(
+            ADAM,
             "Longer prefixes add one such term per position; where responses share a beginning, contexts differ only "
             "after it.",
             "A prefix both sides share in training (u = u') contributes nothing at its own position.",

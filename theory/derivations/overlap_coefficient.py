@@ -73,7 +73,7 @@ def token_overlap_coefficient() -> Derivation:
             numeric("Mean of the coefficient over a drawn from p, by summation over all words", _worst_mean, 1e-12),
         ),
         limits=(
-            "Soft-capped logits weigh every word (soft_capped_one_step); the mean is then not zero.",
+            "Soft-capped logits weigh every word (soft_capped_one_step); the mean stays zero, the range does not.",
             "It is one factor of two: orthogonal hidden states make any overlap irrelevant.",
         ),
         references=(f"{RAZIN}, equation (5)",),

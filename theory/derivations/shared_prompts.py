@@ -7,7 +7,7 @@ from theory.derivations import closed_forms, experiment
 from theory.derivations.algebra import evaluate
 from theory.derivations.derivation import Derivation, Witnesses, algebra
 from theory.derivations.experiment import Case, Spoken, draw_case
-from theory.derivations.shared_steps import RAZIN, chain_step, loss_step, score_step
+from theory.derivations.shared_steps import ADAM, RAZIN, chain_step, loss_step, score_step
 from theory.derivations.symbols import (
     D,
     a,
@@ -90,6 +90,7 @@ def shared_prompts() -> Derivation:
             experiment_text="η times the derivative of each unseen reward along the step, by autograd",
         ),
         limits=(
+            ADAM,
             "Seen words at a shared prompt move apart the most: ⟨h̄, h⟩ = ‖h‖² (one_seen_token).",
             "Several training pairs add their changes; unseen words still move together at each prompt.",
         ),

@@ -17,6 +17,10 @@ from theory.derivations.symbols import (
 )
 
 RAZIN = "Razin et al. 2025, arXiv 2507.07981, section 4"
+ADAM = (
+    "Plain gradient descent: Adam, with which published models are trained, rescales the gradient entry by entry, and "
+    "its step is not of this form."
+)
 
 theta = sp.Symbol("theta", real=True)
 r_plus, r_minus = sp.Function("r^+")(theta), sp.Function("r^-")(theta)

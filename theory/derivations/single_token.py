@@ -107,8 +107,9 @@ def single_token_theorem() -> Derivation:
             "A pair with one seen word moves (one_seen_token); so do rows that share parameters (tied_rows) and rows "
             "under weight decay (weight_decay). A start away from the reference freezes its own margins "
             "(non_zero_start).",
+            "(a) Adam without decay leaves a row without a gradient where it is as well; (b) it ends elsewhere.",
             "Individual unseen rewards do move, through the log-partition; differences at one prompt do not.",
-            "With several tokens, or a terminator, positions are shared and the gap is not one half "
+            "With several tokens, or a terminator, positions are shared and the accuracy is not one half "
             "(shared_terminator, shared_prefix).",
             "(b) says nothing for pairs that the separator itself ties or ranks wrong, and convergence is logarithmic.",
         ),

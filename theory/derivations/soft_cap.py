@@ -8,7 +8,7 @@ from theory.derivations.algebra import evaluate
 from theory.derivations.derivation import Derivation, Witnesses, algebra, numeric
 from theory.derivations.experiment import Case, draw_case
 from theory.derivations.implicit_step import overlap_formula, overlap_values, remainder_order
-from theory.derivations.shared_steps import RAZIN, chain_step, loss_step, score_step
+from theory.derivations.shared_steps import ADAM, RAZIN, chain_step, loss_step, score_step
 from theory.derivations.symbols import (
     a,
     b,
@@ -91,8 +91,9 @@ def soft_capped_one_step() -> Derivation:
             ),
         ),
         limits=(
-            "To first order in η. The four-term form of ρ, its range and its zero mean need equal weights: with a "
-            "cap the range scales with the largest d e and the mean under the model is no longer zero.",
+            "To first order in η. The four-term form of ρ and its range need equal weights: with a cap the range "
+            "scales with the largest d e. The mean under the model stays zero, since a score has mean zero.",
+            ADAM,
             "A formula without the slopes has the right sign most of the time and the wrong size.",
         ),
         references=(f"{RAZIN}, equation (5); the weights are ours",),
