@@ -15,14 +15,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from figures.marks import kind_handles, kinds_in, legend_above, not_run, power_of_ten, where
 from figures.shifts import ARCHITECTURE
 from figures.style import COLOUR, INK, MARKER, MUTED, REFERENCE, Width, new_figure, styled
-from llm_experiments.agreement import agreement
+from llm_experiments.agreement import STEP_SIZE, agreement
 from simulations.results import Row
 
 TRAINED = {"head": "output layer or head", "tied": "tied output layer", "all": "all parameters"}
 LINE = {"head": "-", "tied": (0, (3, 1.5)), "all": (0, (1, 1.2))}
-# Step size of the scatter panels, or the nearest there is. Norms are float32 in any model: where hidden states move, a
-# smaller step drowns in their rounding.
-SHOWN = {"head": 1e-5, "tied": 1e-3, "all": 1e-3}
 EXACT = 1e-15  # relative errors are drawn no lower, explicit models' being rounding alone
 FLOOR = 1e-6  # the same along training
 
@@ -57,7 +54,7 @@ def predicted_changes(rows: Sequence[Row], *, width: Width = "double") -> Figure
 
 
 def _scatter(axes: Axes, rows: Sequence[Row], kind: str) -> None:
-    """At one step size each, in units of the largest change of what was moved."""
+    """At one step size each, or the nearest there is, in units of the largest change of what was moved."""
     if not rows:
         not_run(axes)
         return
@@ -71,7 +68,7 @@ def _scatter(axes: Axes, rows: Sequence[Row], kind: str) -> None:
         found = where(rows, trained=trained)
         if not found:
             continue
-        size = min({row["step_size"] for row in found}, key=lambda size: abs(np.log(size / SHOWN[trained])))
+        size = min({row["step_size"] for row in found}, key=lambda size: abs(np.log(size / STEP_SIZE[trained])))
         found = where(found, step_size=size)
         changes = np.array([(row["predicted"], row["measured"]) for row in found])
         changes /= max(float(np.abs(changes).max()), 1e-300)

@@ -317,8 +317,8 @@ class DynamicsRequest(EncodingSettings, ModelSettings):
     """File, datasets folder or hub name of the pairs whose rewards change"""
     output: Path
     """Folder of the run"""
-    step: tuple[float, ...] = (1e-3,)
-    """Sizes of the one plain gradient step; several show how the error depends on it"""
+    step: tuple[float, ...] = ()
+    """Sizes of the one plain gradient step; 1e-5 for the head and 1e-3 where hidden states move unless given"""
     kind: Kind | Literal["auto"] = "auto"
     """How the reward is read off; auto where the model says so itself, else each of the three"""
     trainable: Literal["both", "head", "all"] = "both"

@@ -8,8 +8,9 @@ import torch
 
 import rewardgap
 import theory.contraction
+from figures.redraw import STORED
 from llm_experiments import dynamics, predictions
-from llm_experiments.agreement import agreement, flip_auc, flips
+from llm_experiments.agreement import STEP_SIZE, agreement, flip_auc, flips
 from llm_experiments.dynamics import Experiment, is_tied, one_step_rows, summarise_dynamics, training_rows
 from llm_experiments.models import load_reward_model
 from simulations.results import read_json, read_rows
@@ -212,12 +213,28 @@ def test_one_kind_one_arm_and_mistakes(folder, capsys):
     assert rewardgap.main(words(folder, "one", "--kind", "implicit", "--trainable", "head")) == 0
     rows = read_rows(folder / "one" / "one_step.jsonl")
     assert {(row["kind"], row["trained"]) for row in rows} == {("implicit", "tied"), ("implicit", "head")}
+    assert {row["trained"]: row["step_size"] for row in rows} == {"tied": 1e-3, "head": 1e-5}
     assert all(row["margin"] == 0 for row in rows)  # the policy is its own reference
     assert rewardgap.main(words(folder, "bad", "--step", "0")) == 2
     assert "--step must be positive" in capsys.readouterr().err
     assert rewardgap.main(words(folder, "bad", "--kind", "generative", "--predict", "head")) == 2
     assert "--predict head: is for explicit and implicit models" in capsys.readouterr().err
     assert not (folder / "bad").exists()
+
+
+def test_the_default_step_is_the_largest_at_which_the_stored_models_are_predicted_as_wanted():
+    found = {(kind, model): [] for kind in KINDS for model in ("gemma2", "mistral")}
+    for row in read_rows(STORED / "dynamics" / "one_step.jsonl"):
+        if row["trained"] == "head":
+            found[row["kind"], row["model"]].append(row)
+
+    def met(rows, size) -> bool:
+        chosen = [row for row in rows if row["step_size"] == size]
+        one = agreement(*(np.array([row[name] for row in chosen]) for name in ("predicted", "measured")))
+        return one.n == 16 and one.relative_error <= RELATIVE_ERROR and abs(one.slope - 1) <= SLOPE
+
+    assert all(met(rows, STEP_SIZE["head"]) for rows in found.values())
+    assert not any(met(found["generative", model], 10 * STEP_SIZE["head"]) for model in ("gemma2", "mistral"))
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
