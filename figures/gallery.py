@@ -136,8 +136,13 @@ SIMULATIONS = (
         "Responses whose words are partly seen",
         simulations.partly_seen,
         "New prompts; responses of a few answer words, of which the share on the horizontal axis occurs in training "
-        "pairs. Families differ from the first in the one thing their title names. Dots are seeds, large marks means "
-        "with 95 % t intervals over seeds.",
+        "pairs. Families differ from the first in the one thing their title names; in e output rows start as the "
+        "embeddings of the words and are trained apart from them. Whether a response is right stands in its hidden "
+        "states by construction, along one direction (fainter in g, absent in h), which is all that the explicit "
+        "models' 1.00 shows. Implicit models rank unseen words wrong, below chance: a word that matches none "
+        "lowers what training raises in like states. In a, the terms behind an answer word along that direction "
+        "are -39.7 of the first step's margin change, all others +9.0; by the others alone 0.78 of the pairs would "
+        "be ranked right. Dots are seeds, large marks means with 95 % t intervals over seeds.",
     ),
     _simulation(
         "carriers",

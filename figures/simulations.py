@@ -29,8 +29,11 @@ FAMILIES = {
     "statement": "label by prompt",
     "zipf": "Zipf frequencies",
     "anisotropy": "anisotropic states",
-    "tied": "tied output rows",
+    "tied": "rows start as embeddings",
     "vocabulary": "100 more tokens",
+    "weak_meaning": "a quarter of the signal",
+    "no_meaning": "no signal",
+    "noise": "three times the noise",
 }
 CARRIERS = {
     "bare": "answer word alone",

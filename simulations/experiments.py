@@ -101,7 +101,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         lambda settings: len(convergence.VARIANTS) * settings.steps,
     ),
     "partly_seen": Experiment(
-        "responses of several words of which a share is seen, over six families of languages",
+        "responses of several words of which a share is seen, over nine families of languages",
         PartlySeenSettings(),
         _rows_then_claims("partly_seen", run_partly_seen, partly_seen_claims),
         lambda settings: 2 * len(partly_seen.VARIANTS) * settings.fit.steps,

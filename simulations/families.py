@@ -8,6 +8,10 @@ Two prefix tokens, a neutral one and a terminator mean nothing. Hidden states ar
 with meaning the mean over the answer words so far, s the semantic direction and d one that says an answer was given.
 The label is +1 for every prompt (constant) or depends on the statement in it; then the same word is right for one
 prompt and wrong for another, and the prompt carries its label along a direction of its own.
+
+States after an answer word hold signal label(x) meaning s: whether the answer is right stands in them by construction,
+along one direction, and a linear head can read it off however new the words are. What the families ask is what
+token-level training does with such states, not whether states of a language model are like that.
 """
 
 from dataclasses import dataclass
@@ -19,7 +23,6 @@ from jaxtyping import Float, Int
 from simulations.embeddings import SEEN_AGREE, SEEN_DISAGREE, UNSEEN_AGREE, UNSEEN_DISAGREE
 
 Label = Literal["constant", "statement"]
-PAD = -1
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class FamilySettings:
     words_per_group: int = 4
     fillers: int = 0  # tokens that occur in no response, only in the vocabulary
     label: Label = "constant"
-    signal: float = 1.0  # of the semantic direction in states after an answer word
+    signal: float = 1.0  # of the semantic direction in states after an answer word; 0 takes correctness out of them
     noise: float = 0.5  # of what is particular to one prompt and prefix
     prompt_mean: float = 1.0  # of the direction all prompts share
     prompt_own: float = 1.0  # of what is particular to one prompt
@@ -38,7 +41,9 @@ class FamilySettings:
     identity: float = 0.5  # of a word's own embedding in the bag
     anisotropy: float = 0.0  # noise, prompts and embeddings have variances rank^-anisotropy; 0 is isotropic
     zipf: float = 0.0  # words are drawn with probability rank^-zipf; 0 is uniform
-    tied: bool = False  # output rows start as the embeddings of the bag, with the words' meanings in them
+    # Output rows start as the embeddings of the bag, with the words' meanings in them; tied at the start alone, since
+    # training moves the rows and leaves the bag where it was. Stored results have the name.
+    tied: bool = False
     saturated_terminator: bool = False  # the reference already ends every answered response with the terminator
 
     def __post_init__(self) -> None:
