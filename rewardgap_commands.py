@@ -44,7 +44,7 @@ class Answer:
 
     @property
     def refuted(self) -> bool:
-        """Is a claim false, did the doctor find a problem, or is an accuracy under the threshold?"""
+        """Is a claim false, did the doctor find a problem, is an accuracy or a verdict what it was not to be?"""
         problems = (finding["status"] == "problem" for finding in self.data.get("findings", ()))
         false = any(claim["holds"] is False for claim in self.data.get("claims", ()))
         return false or any(problems) or bool(self.data.get("failures"))

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from figures.word_changes import Piece, changes, excerpt, visible
+from llm_experiments.stress.measures import as_compared, spread_of
+from llm_experiments.stress.shifts import CHANGED
 from simulations.results import Row, UserError, read_rows
 
 PARTS = ("prompt", "chosen", "rejected")
-CHANGED = "changed"  # the fate of a text that a transformation changed and the gate let through
 
 
 def worst_examples(folder: Path, table: Sequence[Row], *, keep: int) -> tuple[list[Row], list[str]]:
@@ -30,9 +29,9 @@ def worst_examples(folder: Path, table: Sequence[Row], *, keep: int) -> tuple[li
     for line in strongest(table):
         model = str(line["model"])
         if model not in scores:
-            scores[model] = {row["id"]: row for row in _read(folder, f"scores/{model}/original.jsonl", notes)}
+            scores[model] = {row["id"]: row for row in _scores(folder, f"{model}/original", notes)}
         name = str(line["name"])
-        ranked = ranking(scores[model], _read(folder, f"scores/{model}/{name}.jsonl", notes), line)[:keep]
+        ranked = ranking(scores[model], _scores(folder, f"{model}/{name}", notes), line)[:keep]
         wanted = {row["id"] for row in ranked}
         texts = {}
         if wanted:
@@ -62,8 +61,7 @@ def ranking(before: Mapping[str, Row], after: Iterable[Row], line: Row) -> list[
     whose reward should fall: how far that reward rose counts.
     """
     before = {name: row for name, row in before.items() if _scored(row)}
-    rewards = [row[f"scores_{side}"] for row in before.values() for side in PARTS[1:]]
-    spread = float(np.std(rewards)) if rewards else 0.0
+    spread = spread_of(list(before.values())) if before else 0.0
     ranked = []
     for row in after:
         was = before.get(row["id"])
@@ -98,6 +96,10 @@ def marked(before: Row | None, after: Row | None) -> dict[str, list[Piece]]:
         part: [Piece(piece.kind, visible(piece.text, changed=piece.kind in ("gone", "new"))) for piece in excerpt(all_)]
         for part, all_ in ((part, changes(*both)) for part, both in texts.items())
     }
+
+
+def _scores(folder: Path, name: str, notes: list[str]) -> list[Row]:
+    return as_compared(_read(folder, f"scores/{name}.jsonl", notes))
 
 
 def _read(folder: Path, name: str, notes: list[str], otherwise: str = "its examples are not shown") -> list[Row]:

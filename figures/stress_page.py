@@ -19,26 +19,19 @@ from figures.scales import OUTLINES, Scale, around, limits
 from figures.story_page import flatten
 from figures.stress_examples import worst_examples
 from figures.word_changes import visible
+from llm_experiments.stress.verdict import JUDGED
 from simulations.results import Row, UserError, read_json, write_text
 
 LARGEST = 5_000_000  # bytes
 EXAMPLES = (5, 3, 1, 0)  # of every line of the table; the first number with which the page is small enough
 WHISKER = (6.0, 144.0)  # start and stop of the axis, in the picture's 150 units
 
-VERDICTS = {
-    "token-sensitive": ("✗", "bad", "its ranking changes when the tokens change and the meaning does not"),
-    "robust": ("✓", "good", "edits that keep the meaning leave its ranking alone, and it notices the damaging ones"),
-    "uninformative": (
-        "?",
-        "open",
-        "it ranks these pairs no better than chance, or notices no damage: that it is unmoved says nothing",
-    ),
-    "length-driven": ("✗", "bad", "the length of a response explains its ranking"),
-    "inconclusive": (
-        "?",
-        "open",
-        "too few texts or too wide intervals to decide, or length would explain the ranking as well",
-    ),
+MARKS = {  # of the verdicts
+    "token-sensitive": ("✗", "bad"),
+    "robust": ("✓", "good"),
+    "uninformative": ("?", "open"),
+    "length-driven": ("✗", "bad"),
+    "inconclusive": ("?", "open"),
 }
 BASELINES = {
     "longest": "longest response",
@@ -48,7 +41,7 @@ BASELINES = {
 }
 CHOICES = ("model", "transformation", "purpose", "side")  # what the filters choose among
 LINE = ("model", "transformation", "strength", "side")  # what names a line of the table
-MODEL_FIELDS = ("kind", "spread", "accuracy", "reasons", "baselines", "length")
+MODEL_FIELDS = ("kind", "spread", "accuracy", "meaning", "stated", "subsets", "reasons", "baselines", "length")
 LINE_FIELDS = (
     *("side", "description", "n_pairs", "n_changed", "difference", "falls", "p_holm"),
     *("flip_rate", "margin_shift", "drift", "rank_correlation"),
@@ -96,7 +89,7 @@ def _page(folder: Path, summary: Row, keep: int) -> str:
         many=len(models) > 1,
         several=len({row["strength"] for row in table}) > 1,
         outlines=outlines(models),
-        verdicts=VERDICTS,
+        marks=MARKS,
         baselines=BASELINES,
         accuracy_scale=Scale(0, 1, *WHISKER),
         rules=summary.get("rules") or [],
@@ -130,33 +123,39 @@ def shown(value: Any) -> Any:
 
 
 def headline(models: Sequence[Row]) -> str:
-    """What the run found, in one sentence: the verdict of the model, or how many share each."""
+    """What the run found, in one sentence: the verdict and what a robust model is robust to, or how many share each."""
+    said = [model.get("stated") or model["verdict"] for model in models]
     if len(models) == 1:
-        return f"{models[0]['name']} is {models[0]['verdict']}"
-    tally = {name: sum(model["verdict"] == name for model in models) for name in VERDICTS}
+        return f"{models[0]['name']} is {said[0]}"
+    if len(set(said)) == 1:
+        return f"{'Both' if len(models) == 2 else f'All {len(models)}'} models are {said[0]}"
+    tally = {name: sum(model["verdict"] == name for model in models) for name in MARKS}
     found = [f"{count} {'is' if count == 1 else 'are'} {name}" for name, count in tally.items() if count]
-    if len(found) == 1:
-        return f"{'Both' if len(models) == 2 else f'All {len(models)}'} models are {models[0]['verdict']}"
     return f"Of {len(models)} models, " + _listed(found)
 
 
 def lede(models: Sequence[Row], table: Sequence[Row]) -> str:
-    """The largest loss under a single edit that keeps the meaning, with its numbers."""
+    """The largest loss under a single edit that keeps the meaning and was judged, with its numbers."""
     known = [
         row
         for row in table
-        if row["purpose"] == "invariance" and row.get("side") != "both" and limits(row.get("difference"))
+        if row["purpose"] == "invariance"
+        and row.get("side") != "both"
+        and (row.get("n_prompts") or 0) >= JUDGED
+        and limits(row.get("difference"))
     ]
     if not known:
-        return "No edit that keeps the meaning changed a pair."
+        return f"No edit that keeps the meaning changed pairs of {JUDGED} prompts, so none was judged."
     row = min(known, key=lambda row: row["difference"]["value"])
     who = f" of {row['model']}" if len(models) > 1 else ""
     name, difference = words(row["transformation"]), interval(row["difference"], signs=True)
     if row["difference"]["value"] >= 0:
-        return f"No edit that keeps the meaning lowered the accuracy{who}; nearest to a loss, {name}: {difference}."
+        return (
+            f"No judged edit that keeps the meaning lowered the accuracy{who}; nearest to a loss, {name}: {difference}."
+        )
     before, after = two(row.get("accuracy_before")), two(row.get("accuracy_after"))
     return (
-        f"The largest loss{who} under an edit that keeps the meaning: {name} takes the accuracy from {before} to "
+        f"The largest loss{who} under a judged edit that keeps the meaning: {name} takes the accuracy from {before} to "
         f"{after}, a change of {difference} on {row['n_changed']} changed pairs."
     )
 
@@ -190,7 +189,8 @@ def side_by_side(table: Sequence[Row]) -> list[Row]:
 def _more(row: Row) -> list[tuple[str, str]]:
     """What a line of the table says only when it is asked: counts, lengths, baselines before and after."""
     lines = [
-        ("prompts", row.get("n_prompts")),
+        ("prompts", _judged(row.get("n_prompts"))),
+        ("changed on one side alone", row.get("n_one_sided")),
         ("pairs unchanged", row.get("n_unchanged")),
         *((f"rejected: {words(reason)}", n) for reason, n in (row.get("rejected_reasons") or {}).items()),
     ]
@@ -201,6 +201,10 @@ def _more(row: Row) -> list[tuple[str, str]]:
     for name, both in (row.get("baselines") or {}).items() if row["n_changed"] else ():
         lines.append((BASELINES[name], f"{two(both['before'])} → {two(both['after'])}" if both else UNKNOWN))
     return [(name, str(value)) for name, value in lines if value is not None]
+
+
+def _judged(prompts: int | None) -> str | None:
+    return prompts if prompts is None else f"{prompts}{'' if prompts >= JUDGED else ', too few to be judged'}"
 
 
 def curves(table: Sequence[Row]) -> list[Row]:

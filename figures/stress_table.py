@@ -5,15 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from figures.metrics import aligned
-from figures.stress_page import VERDICTS
 from figures.table import number
 
 KEPT = ("edits that keep the meaning", "changed", "before", "after", "change", "95 % interval", "p", "flipped", "drift")
 DAMAGED = ("edits that do damage", "changed", "fell", "95 % interval", "p", "drift")
 LEGEND = (
     "changed: pairs that the edit changed, and of which the rest speaks; before, after: accuracy; p: Holm-corrected "
-    "within the model; flipped: share of pairs whose order turned over; drift: mean change of an edited response's "
-    "reward, in standard deviations of the model's rewards; fell: share of damaged responses whose reward fell"
+    "within the model and the table; flipped: share of pairs whose order turned over; drift: mean change of an edited "
+    "response's reward, in root mean square margins before; fell: share of damaged responses whose reward fell"
 )
 WIDTH = 100
 
@@ -36,8 +35,8 @@ def stress_table(summary: Mapping[str, Any]) -> str:
             models = f"{row['model_a']} changes by {_interval(row['difference'])} against {row['model_b']}"
             found.append(f"{row['name']}: {models} (p = {row['p_holm']:.2g})")
     found += [f"note: {note}" for note in summary["notes"]]
-    found += [f"below the threshold: {failure}" for failure in summary["failures"]]
-    parts += ["\n".join(found)] if found else []
+    found += [f"failed: {failure}" for failure in summary["failures"]]
+    parts += ["\n".join(_wrapped(line, "") for line in found)] if found else []
     return "\n\n".join([*parts, textwrap.fill(LEGEND, WIDTH)])
 
 
@@ -46,9 +45,9 @@ def _head(model: Mapping[str, Any]) -> str:
     base = {name: row for name, row in model["baselines"].items() if row is not None}
     rules = ", ".join(f"{name.replace('_', ' ')} {row['value']:.3f}" for name, row in base.items())
     accuracy = f"accuracy {_interval(model['accuracy'])} on {model['n_pairs']} pairs; baselines: {rules}"
-    verdict = f"{model['name']} ({model['kind']}): {model['verdict']}"
-    meaning = VERDICTS[model["verdict"]][2]
-    return "\n".join([verdict, _wrapped(meaning, "  "), _wrapped(accuracy, "  "), *map(_wrapped, model["reasons"])])
+    verdict = f"{model['name']} ({model['kind']}): {model['stated']}"
+    about = [_wrapped(text, "  ") for text in (model["meaning"], accuracy)]
+    return "\n".join([verdict, *about, *map(_wrapped, model["reasons"])])
 
 
 def _kept(row: Mapping[str, Any]) -> Sequence[str]:

@@ -390,7 +390,11 @@ class StressRequest(EncodingSettings, ModelSettings, CacheSettings):
     seed: int = 0
     """Random choices of edits, and which pairs --limit takes"""
     fail_under: float | None = None
-    """End with exit code 3 if an invariance edit takes any model's accuracy on all pairs below this, for use in CI"""
+    """End with exit code 3 if any model's accuracy on all pairs, as they are or after an invariance edit, is below this
+    (the accuracy, not a limit of its interval), for use in CI"""
+    fail_on: tuple[str, ...] = ()
+    """End with exit code 3 if a model gets one of these verdicts: token-sensitive, uninformative, length-driven,
+    inconclusive"""
     batch_size: int = 16
     """Responses per forward pass; changes no score"""
     split: str = "train"

@@ -195,7 +195,7 @@ def line(model: str, edit: str, purpose: str, side: str, strength: float, before
         "n_unchanged": 0,
         "n_rejected": 2,
         "rejected_reasons": {"numbers_changed": 2},
-        "n_prompts": len(old) - 2,
+        "n_prompts": len(old),
         "accuracy_before": float(np.mean(old > 0)),
         "accuracy_after": float(np.mean(new > 0)),
         "difference": difference,

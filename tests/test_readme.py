@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from stress_worlds import sentence_pairs, write_pairs
 
 import rewardgap
 from llm_experiments.stress.verdict import VERDICTS
@@ -109,6 +110,15 @@ def test_the_guide_to_stress_tests_keeps_its_word():
     assert links
     assert not [link for link in links if not (GUIDE.parent / link).exists()]
     assert set(VERDICTS) == set(re.findall(r"^\| `([a-z-]+)` \|", guide, re.MULTILINE))
+
+
+def test_the_guides_reward_function_gets_its_verdict_and_its_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / "pairs.jsonl", sentence_pairs(5))
+    (block,) = blocks("python", GUIDE.read_text(encoding="utf-8"))
+    exec(compile(block[2], "guide", "exec"), {"my_reward": lambda prompt, response: len(response)})
+    assert read_json(tmp_path / "runs/mine/summary.json")["models"][0]["verdict"] in VERDICTS
+    assert "mine is" in (tmp_path / "runs/mine/report.html").read_text(encoding="utf-8")
 
 
 def test_the_guides_numbers_of_the_repair_are_those_of_the_stored_study():

@@ -25,7 +25,7 @@ from llm_experiments.stress.catalogue import DEFAULT_SUITE, by_name
 from llm_experiments.stress.scorers import FunctionScorer
 from llm_experiments.stress.shifts import combined, shift_by
 from llm_experiments.stress.suite import _record, stress_scorers
-from llm_experiments.stress.verdict import JUDGED, decide
+from llm_experiments.stress.verdict import JUDGED
 from simulations.results import UserError, read_json, read_rows, write_json
 
 
@@ -62,7 +62,7 @@ def test_the_default_suite_gives_the_planted_models_their_verdicts_too(tmp_path)
 @pytest.mark.integration
 def test_counting_words_is_not_robust_where_hardly_a_shorter_answer_is_right(tmp_path):
     """Damage happens to shorten, and two pairs cannot show that the length rule is wrong where the model is."""
-    transformations = by_name(DEFAULT_SUITE)
+    transformations = by_name([name for name in DEFAULT_SUITE if name != "shuffled_words"])  # which changes no length
     sides = {"invariance": "responses", "sensitivity": "chosen"}
     shifts = [shift_by(one, 0.5, sides[one.purpose], seed=0) for one in transformations]
     made = stress_scorers(long_pairs(100, shorter=2), shifts, {"length": FunctionScorer(length)}, tmp_path)
@@ -72,7 +72,7 @@ def test_counting_words_is_not_robust_where_hardly_a_shorter_answer_is_right(tmp
     assert model["verdict"] == "inconclusive"
     assert len(model["reasons"]) == 1
     assert "cannot be told from length" in model["reasons"][0]
-    assert any("counts words" in rule for rule in made["rules"])
+    assert any("ranks as a length rule" in rule for rule in made["rules"])
 
 
 def test_too_few_pairs_decide_nothing(tmp_path):
@@ -115,11 +115,13 @@ def test_the_drop_and_its_neighbours_by_hand(summary):
     assert half["n_changed"] + half["n_unchanged"] == 150
 
 
-def test_holm_is_over_the_lines_of_a_model(summary, tmp_path):
+def test_holm_is_over_the_lines_of_a_model_and_a_purpose(summary, tmp_path):
+    """What keeps the meaning and what does damage are two questions: more of one makes the other no harder."""
     for name in REWARDS:
-        lines = [row for row in summary["table"] if row["model"] == name]
-        first = min(row["p_value"] for row in lines)
-        assert min(row["p_holm"] for row in lines) == pytest.approx(min(1, 3 * first), rel=1e-9, abs=0)
+        for purpose, count in (("invariance", 2), ("sensitivity", 1)):
+            lines = [row for row in summary["table"] if (row["model"], row["purpose"]) == (name, purpose)]
+            first = min(row["p_value"] for row in lines)
+            assert min(row["p_holm"] for row in lines) == pytest.approx(min(1, count * first), rel=1e-9, abs=0)
     alone = stress(tmp_path, {"keyword": keyword}, (SWAPPED, HALF, DAMAGED))
     assert alone["models"] == [row for row in summary["models"] if row["name"] == "keyword"]
     assert alone["table"] == [row for row in summary["table"] if row["model"] == "keyword"]
@@ -233,30 +235,15 @@ def test_numbers_of_a_line_add_up_where_prompts_have_unlike_numbers_of_pairs(tmp
     assert between["difference"]["value"] == pytest.approx(40 / 90, abs=1e-12)
 
 
-def test_the_verdict_holds_its_order():
-    """A model that reads lengths is called that even where it is right by luck; a losing one has nothing to lose."""
-
-    def interval(value, low, high):
-        return {"value": value, "low": low, "high": high, "n": 100}
-
-    length = {"rule": "longest", "agreement": interval(0.95, 0.9, 0.98), "where_wrong": interval(0.05, 0.0, 0.2)}
-    model = {"accuracy": interval(0.9, 0.85, 0.94), "length": length}
-    assert decide(model, [])[0] == "length-driven"
-    model["length"] = length | {"where_wrong": interval(0.6, 0.4, 0.8)}
-    assert decide(model, [])[0] == "inconclusive"
-    model["accuracy"] = interval(0.3, 0.2, 0.4)
-    assert decide(model, [])[0] == "uninformative"
-
-
 @pytest.mark.parametrize("count", [1, 60])
 def test_the_printed_table_holds_every_model_and_shift(tmp_path, count):
     made = stress(tmp_path, {"oracle": truth, "constant": constant}, (SWAPPED, DAMAGED), count=count)
-    write_json(tmp_path / "summary.json", made)
-    text = stress_table(read_json(tmp_path / "summary.json"))  # what cannot be known is null there
+    assert made == read_json(tmp_path / "summary.json")
+    text = stress_table(made)
     blocks = text.split("\n\n")
     heads = [block for block in blocks if "(function): " in block]
     for model, head in zip(made["models"], heads, strict=True):
-        assert head.split("\n")[0] == f"{model['name']} (function): {model['verdict']}"
+        assert head.split("\n")[0] == f"{model['name']} (function): {model['stated']}"
         kept, damaged = blocks[blocks.index(head) + 1 :][:2]
         lines = [row for row in made["table"] if row["model"] == model["name"]]
         for row, table in zip(lines, (kept, damaged), strict=True):

@@ -5,10 +5,13 @@ import pytest
 
 from llm_experiments.stress.measures import (
     Change,
+    as_compared,
     fates,
     foretold,
     length_rule,
     measure,
+    near_ties,
+    one_sided,
     overall_accuracy,
     spread_of,
 )
@@ -52,7 +55,8 @@ def test_every_column_of_a_line(purpose):
     assert found["margin_shift"]["value"] == pytest.approx(-2.25)
     # the responses that were edited go from 2, 1, 3, 1 to 1, -1, 2.5, 2
     assert found["drift"] == pytest.approx(2.25)
-    assert found["rank_correlation"] == pytest.approx(np.corrcoef([3, 1.5, 4, 1.5], [2, 1, 4, 3])[0, 1])
+    # margins from 2, 1, 3, -1 to 1, -1, 2.5, -2
+    assert found["rank_correlation"] == pytest.approx(np.corrcoef([3, 2, 4, 1], [3, 2, 4, 1])[0, 1])
     assert (found["tokens_before"], found["tokens_after"]) == (3, (4 + 6 + 3 + 3) / 4)
     # length differences grow by 1, 3, 0 and 2
     assert found["length_correlation"] == pytest.approx(np.corrcoef([2.5, 1, 4, 2.5], [2, 4, 1, 3])[0, 1])
@@ -72,7 +76,7 @@ def test_counts_and_the_accuracy_of_all_that_is_left():
     }
     assert overall_accuracy(rows) == pytest.approx(2 / 5)
     assert overall_accuracy(rows[-1:]) is None
-    assert spread_of(ORIGINALS) == pytest.approx(np.std([2, 1, 3, 0, 0, 0, 0, 0, 1, 9]))
+    assert spread_of(ORIGINALS) == pytest.approx(np.sqrt((4 + 1 + 9 + 1 + 81) / 5))
 
 
 def test_what_a_rule_foretells_is_compared_where_it_says_something():
@@ -95,10 +99,36 @@ def test_the_length_rule_that_a_model_follows():
     assert length_rule(rows[-1:]) is None
 
 
-def test_only_an_edit_that_keeps_the_meaning_can_miss_the_threshold():
+def test_only_an_edit_that_keeps_the_meaning_and_the_pairs_as_they_were_can_miss_the_threshold():
     def line(purpose, accuracy, prompts=5):
         return {"model": "m", "name": purpose, "purpose": purpose, "accuracy_overall": accuracy, "n_prompts": prompts}
 
+    models = [{"name": "m", "verdict": "robust", "accuracy": {"value": 0.65}}]
     table = [line("invariance", 0.6), line("sensitivity", 0.1), line("invariance", None, None)]
-    assert _failures(table, None) == _failures(table, 0.6) == []
-    assert _failures(table, 0.7) == ["m: 0.600 of all pairs after invariance, less than 0.7"]
+    assert _failures(models, table, None, ()) == _failures(models, table, 0.6, ("inconclusive",)) == []
+    edited = "m: 0.600 of all pairs after invariance, less than 0.65"
+    assert _failures(models, table, 0.65, ()) == [edited]
+    assert _failures(models, [], 0.7, ("robust",)) == ["m is robust", "m: 0.650 of the original pairs, less than 0.7"]
+
+
+def test_a_generative_model_is_compared_by_its_log_odds():
+    sure = row("sure", (1.0, 1.0)) | {"log_odds_chosen": 44.0, "log_odds_rejected": 40.0, "results": 0.5}
+    near = row("near", (0.5, 0.5)) | {"log_odds_chosen": 1e-6, "log_odds_rejected": 0.0, "tie_tolerance": 1e-7}
+    found = as_compared([sure, near, {"id": "gone", "fate": "rejected: x"}, ORIGINALS[0]])
+    assert [one.get("results") for one in found] == [1.0, 1.0, None, 1.0]
+    assert (found[0]["scores_chosen"], found[0]["scores_rejected"]) == (44.0, 40.0)
+    assert found[2:] == [{"id": "gone", "fate": "rejected: x"}, ORIGINALS[0]]
+    assert as_compared([near | {"tie_tolerance": 1e-5}])[0]["results"] == 0.5
+
+
+def test_ties_of_unequal_rewards_are_counted_apart():
+    rows = [row("a", (1.0, 1.0)), row("b", (1.0, 1.0 + 1e-7)), row("c", (2.0, 1.0)), row("d", (0.0, 3.0))]
+    for one in rows[:2]:
+        one["results"] = 0.5
+    assert near_ties(rows) == 0.25
+
+
+def test_pairs_with_one_edited_side_are_counted_where_they_were_changed():
+    assert one_sided(SHIFTED) == 4
+    both = [one | {"edited_chosen": True, "edited_rejected": True} for one in SHIFTED[:2]]
+    assert one_sided([*both, *SHIFTED[2:]]) == 2

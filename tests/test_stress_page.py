@@ -20,7 +20,7 @@ from stress_worlds import DAMAGED, REWARDS, SWAPPED, pairs, replacing
 from figures import stress_page
 from figures.scales import around
 from figures.stress_examples import ranking, strongest
-from figures.stress_page import headline, interval, p_value, signed, two, write_stress
+from figures.stress_page import headline, interval, lede, p_value, signed, two, write_stress
 from figures.word_changes import SHOWN, changes, excerpt, visible
 from llm_experiments.stress.scorers import FunctionScorer
 from llm_experiments.stress.shifts import combined
@@ -169,7 +169,7 @@ def test_a_run_that_changed_nothing_gets_its_page(tmp_path: Path) -> None:
         model.update(accuracy=None, spread=0.0, baselines=None, length=None)
     write_json(tmp_path / "summary.json", {"models": summary["models"], "table": summary["table"]})
     write_stress(tmp_path)
-    assert "No edit that keeps the meaning changed a pair." in page_of(tmp_path)
+    assert "No edit that keeps the meaning changed pairs of 40 prompts" in page_of(tmp_path)
 
 
 def test_a_rerun_is_named_by_date_and_commit(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_the_worst_examples_are_those_that_moved_most_the_wrong_way() -> None:
     after[-1]["fate"] = "unchanged"
     line = {"model": "m", "transformation": "t", "strength": 1.0, "side": "responses", "purpose": "invariance"}
     ranked = ranking(before, after, line)
-    assert [(one["id"], one["flipped"], one["severity"]) for one in ranked] == [("b", True, 4.0), ("a", False, 1.0)]
+    assert [(one["id"], one["flipped"], one["severity"]) for one in ranked] == [("b", True, 2.0), ("a", False, 0.5)]
     damage = ranking(before, after, line | {"purpose": "sensitivity", "side": "chosen"})
     assert [(one["id"], one["flipped"], one["moved"]) for one in damage] == [("c", False, (1.0, 2))]
     weak = line | {"strength": 0.5}
@@ -272,9 +272,31 @@ def test_numbers_have_two_decimals_and_a_true_minus() -> None:
     assert (p_value(0.0004), p_value(0.034), p_value(0.31), p_value(None)) == ("<0.001", "0.034", "0.31", "–")
 
 
+def test_the_lede_is_about_a_judged_edit(tmp_path: Path) -> None:
+    """One pair whose order turned over is the largest loss of all, and says nothing."""
+    summary = stress_rows.write_run(tmp_path, pairs=60, models=stress_rows.MODELS[:1])
+    few = next(row for row in summary["table"] if row["transformation"] == "typos")
+    few |= {"n_prompts": 1, "n_changed": 1, "difference": {"value": -1.0, "low": None, "high": None, "n": 1}}
+    said = lede(summary["models"], summary["table"])
+    assert "typos" not in said
+    assert "lowercase takes the accuracy" in said
+    assert "changed pairs of 40 prompts, so none was judged" in lede(summary["models"], [few])
+
+
+def test_subsets_are_on_the_card(tmp_path: Path) -> None:
+    summary = stress_rows.write_run(tmp_path, pairs=6)
+    accuracy = {"value": 0.91, "low": 0.81, "high": 0.97, "n": 9}
+    summary["models"][0]["subsets"] = [{"subset": "reasoning <b>", "n_pairs": 9, "accuracy": accuracy}]
+    write_json(tmp_path / "summary.json", summary)
+    write_stress(tmp_path)
+    assert "reasoning &lt;b&gt;" in page_of(tmp_path)
+    assert "0.91 [0.81, 0.97]" in page_of(tmp_path)
+
+
 def test_the_headline_counts_verdicts() -> None:
     models = [{"name": "a", "verdict": "robust"}, {"name": "b", "verdict": "token-sensitive"}]
     assert headline(models[:1]) == "a is robust"
+    assert headline([models[0] | {"stated": "robust to 1 edit"}]) == "a is robust to 1 edit"
     assert headline([models[0], models[0]]) == "Both models are robust"
     assert headline([*models, models[0]]) == "Of 3 models, 1 is token-sensitive and 2 are robust"
 

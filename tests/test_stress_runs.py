@@ -20,6 +20,7 @@ from llm_experiments.stress import judges
 from llm_experiments.stress.reliance import Coefficient
 from llm_experiments.stress.scorers import ModelScorer
 from llm_experiments.stress.suite import stress_scorers
+from llm_experiments.stress.verdict import VERDICTS
 from llm_experiments.tasks.language import Language
 from llm_experiments.tasks.stress_ladder import language_shifts
 from llm_experiments.training import train_reward_model
@@ -116,6 +117,10 @@ def test_the_coefficient_foretells_a_step_from_where_training_began(kind):
 def test_the_threshold_decides_the_exit_code(place):
     assert stress(place, "threshold", "--transforms", "uppercase", "--fail_under", 0) == 0
     assert stress(place, "threshold", "--transforms", "uppercase", "--fail_under", 1) == 3
+    (model,) = read_json(place / "threshold" / "summary.json")["models"]
+    others = [name for name in VERDICTS if name != model["verdict"]]
+    assert stress(place, "threshold", "--transforms", "uppercase", "--fail_on", *others) == 0
+    assert stress(place, "threshold", "--transforms", "uppercase", "--fail_on", model["verdict"]) == 3
 
 
 @pytest.mark.parametrize(
@@ -125,6 +130,7 @@ def test_the_threshold_decides_the_exit_code(place):
         (("--sides", "both"), "--sides must be of responses, prompt"),
         (("--strength", "0"), "--strength must be above 0"),
         (("--fail_under", "2"), "--fail_under must be at most 1"),
+        (("--fail_on", "token_sensitive"), "--fail_on takes verdicts, any of token-sensitive, robust"),
         (("--transforms", "none"), "leaves nothing to do"),
         (("--rewrites", "{place}/other.jsonl"), "none of its 1 rewrites"),
         (("--train_pairs", "{place}/absent.jsonl"), "--train_pairs takes a file"),

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from llm_experiments.comparison import per_prompt
 from llm_experiments.evaluation import TIE_TOLERANCE, rank_correlation
+from llm_experiments.stress.scorers import SIDES, result
 from llm_experiments.stress.shifts import CHANGED, REJECTED, UNCHANGED
 from simulations.results import Row
 from simulations.statistics import (
@@ -24,7 +25,6 @@ from simulations.statistics import (
     paired_difference_interval,
 )
 
-SIDES = ("chosen", "rejected")
 LENGTH_RULES = ("longest", "shortest")
 Values = Float[np.ndarray, " pairs"]
 ByPrompt = Float[np.ndarray, " prompts"]
@@ -89,6 +89,27 @@ def by_prompt(values: Sequence[float] | Values, prompts: Sequence[str]) -> ByPro
     return np.array(list(cluster_means(values, prompts).values()))
 
 
+def as_compared(rows: Sequence[Row]) -> list[Row]:
+    """Score rows with the rewards that differences are taken of: a generative model's log-odds, since P(Yes) of a sure
+    one is 1 whatever it reads; every other's scores. Results go with them. Rejected pairs have neither."""
+    return [row if row.get("log_odds_chosen") is None else _on_log_odds(row) for row in rows]
+
+
+def _on_log_odds(row: Row) -> Row:
+    rewards = {f"scores_{side}": row[f"log_odds_{side}"] for side in SIDES}
+    return row | rewards | {"results": result(rewards["scores_chosen"] - rewards["scores_rejected"], tolerance_of(row))}
+
+
+def tolerance_of(row: Row) -> float:
+    """Up to which margin the row's pair is a tie; rows from before did not say."""
+    return row.get("tie_tolerance", TIE_TOLERANCE)
+
+
+def near_ties(rows: Sequence[Row]) -> float:
+    """The share of pairs that count as ties although their rewards differ."""
+    return float(np.mean((column(rows, "results") == 0.5) & (margins(rows) != 0)))
+
+
 def interval_row(interval: Interval) -> Row:
     return {"value": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
 
@@ -101,8 +122,9 @@ def difference_row(differences: Values, prompts: Sequence[str], *, largest: floa
 
 
 def spread_of(rows: Sequence[Row]) -> float:
-    """Standard deviation of all rewards, of chosen and rejected responses alike: the model's own unit."""
-    return float(np.std([row[f"scores_{side}"] for row in rows for side in SIDES]))
+    """Root mean square of the margins, a model's own unit: their standard deviation if either response may come first.
+    What a prompt adds to the rewards of both its responses is not in it."""
+    return float(np.sqrt(np.mean(margins(rows) ** 2)))
 
 
 def accuracy_row(results: Values, prompts: Sequence[str]) -> Row:
@@ -128,6 +150,11 @@ def overall_accuracy(rows: Sequence[Row]) -> float | None:
     return float(np.mean(results)) if results else None
 
 
+def one_sided(rows: Sequence[Row]) -> int:
+    """Of how many changed pairs the edit changed one response alone."""
+    return sum(row["edited_chosen"] != row["edited_rejected"] for row in rows if row["fate"] == CHANGED)
+
+
 def measure(change: Change, *, purpose: str, spread: float) -> Row:
     """The numbers of one row of the table, nulls where no pair changed; `p_holm` is the caller's, who sees all rows."""
     if not change.before:
@@ -146,7 +173,7 @@ def measure(change: Change, *, purpose: str, spread: float) -> Row:
         "flip_rate": accuracy_row(np.abs(after - before), prompts),
         "margin_shift": interval_row(mean_interval(per_prompt((new - old) / spread, prompts))) if spread else None,
         "drift": float(np.mean(np.abs(moved[1] - moved[0]))) / spread if spread else None,
-        "rank_correlation": rank_correlation(*moved),
+        "rank_correlation": rank_correlation(old, new),
         "falls": None,
         "tokens_before": float(lengths[0].mean()),
         "tokens_after": float(lengths[1].mean()),
@@ -156,8 +183,9 @@ def measure(change: Change, *, purpose: str, spread: float) -> Row:
     }
     if purpose == "sensitivity":
         owners = change.edited_prompts()
-        fell = by_prompt(_falls(*moved), owners)
-        row |= {"falls": accuracy_row(_falls(*moved), owners), "p_value": mcnemar_test(fell, 1 - fell)}
+        falls = _falls(*moved, tolerance_of(change.before[0]))
+        fell = by_prompt(falls, owners)
+        row |= {"falls": accuracy_row(falls, owners), "p_value": mcnemar_test(fell, 1 - fell)}
     return row
 
 
@@ -228,8 +256,8 @@ def foretold(change: Change, rules: Mapping[str, Row], shifted_rules: Mapping[st
     return {"r": rank_correlation(said, (new - old)[known]), "n": len(known)}
 
 
-def _falls(before: Values, after: Values) -> Values:
-    return np.where(np.abs(after - before) <= TIE_TOLERANCE, 0.5, (after < before).astype(float))
+def _falls(before: Values, after: Values, tolerance: float) -> Values:
+    return np.where(np.abs(after - before) <= tolerance, 0.5, (after < before).astype(float))
 
 
 def _some(values: Sequence[str], mask: np.ndarray) -> list[str]:

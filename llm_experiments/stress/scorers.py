@@ -41,6 +41,7 @@ class Scorer(ABC):
     """Rewards of pairs, from memory where the same text was scored before."""
 
     kind = "function"
+    cure = ""  # of rewards that are not finite
 
     def __init__(self, tie_tolerance: float = TIE_TOLERANCE) -> None:
         self.tie_tolerance = tie_tolerance
@@ -95,15 +96,15 @@ class Scorer(ABC):
 
     def _row(self, reading: Reading) -> Row:
         found = [self._known[key] for key in reading.keys]
-        chosen, rejected = (values["scores"] for values in found)
+        chosen, rejected = (values.get("log_odds", values["scores"]) for values in found)
         if not np.isfinite([chosen, rejected]).all():
-            raise UserError(f"pair {reading.id!r}: its reward is not a finite number; try --dtype float32")
-        margin = chosen - rejected
+            raise UserError(f"pair {reading.id!r}: its reward is not a finite number{self.cure}")
         row: Row = {
             "id": reading.id,
             "subset": reading.subset,
             "prompt_hash": reading.prompt_key,
-            "results": 0.5 if abs(margin) <= self.tie_tolerance else float(margin > 0),
+            "results": result(chosen - rejected, self.tie_tolerance),
+            "tie_tolerance": self.tie_tolerance,
             "kind": self.kind,
         }
         for side, values, key, tokens in zip(SIDES, found, reading.keys, reading.tokens, strict=True):
@@ -132,11 +133,20 @@ class FunctionScorer(Scorer):
         return readings, {}
 
     def rewards(self, texts: Sequence[Any], *, paired: bool) -> Mapping[str, np.ndarray]:
-        return {"scores": np.array([float(self._reward(*text)) for text in texts])}
+        return {"scores": np.array([self._number(*text) for text in texts])}
+
+    def _number(self, prompt: str, response: str) -> float:
+        found = self._reward(prompt, response)
+        try:
+            return float(found)
+        except (TypeError, ValueError):
+            raise UserError(f"the reward of the response {response[:60]!r} is no number: {found!r:.60}") from None
 
 
 class ModelScorer(Scorer):
     """A reward model on a language model. Pairs that are too long for it, or have no tokens, are left out."""
+
+    cure = "; try --dtype float32"
 
     def __init__(
         self,
@@ -188,13 +198,17 @@ class ModelScorer(Scorer):
         return values
 
 
+def result(margin: float, tolerance: float) -> float:
+    """1 where the chosen response is ahead, 0 where the other is, one half up to the tolerance."""
+    return 0.5 if abs(margin) <= tolerance else float(margin > 0)
+
+
 def encode(
     pairs: Sequence[Pair], tokenizer: Any, settings: EncodingSettings
 ) -> tuple[list[EncodedPair], dict[str, str]]:
     """The pairs that can be encoded, in order, and the reason for each that cannot, by id; none may be left."""
     if not pairs:
         return [], {}
-    settings = replace(settings, bad_pairs="drop")
     anchor = Pair("\0anchor", "", "question", "answer one", "answer two")  # so that somebody is always left
     encoded, audit = encode_pairs([anchor, *pairs], tokenizer, replace(settings, bad_pairs="drop"))
     dropped = {name: reason for reason, names in audit.dropped_ids.items() for name in names if name != anchor.id}

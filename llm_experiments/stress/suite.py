@@ -25,27 +25,35 @@ compared is compared on changed pairs: unchanged ones differ by nothing, whateve
 
 summary.json. An interval is {value, low, high, n}, 95 %, n prompts; a number that cannot be known is null.
 
-    models       [{name, source, kind, n_pairs, n_prompts, accuracy: interval, tie_rate, spread (sd of the original
-                 rewards), verdict, reasons: [text], cost, baselines: {longest, shortest, bag_of_tokens|null,
-                 token_overlap|null: interval}, length: {rule, agreement: interval, where_wrong: interval|null}|null}]
+    models       [{name, source, kind, n_pairs, n_prompts, accuracy: interval, tie_rate, near_ties (ties of unequal
+                 rewards), spread (root mean square of the original margins), verdict, stated (the verdict, and what a
+                 robust model is robust to), meaning, reasons: [text], cost, subsets: [{subset, n_pairs, accuracy:
+                 interval}] (if several), baselines: {longest, shortest, bag_of_tokens|null, token_overlap|null:
+                 interval}, length: {rule, agreement: interval, where_wrong: interval|null}|null}]
     table        [{name (the shift's), model, transformation, family, purpose, strength, side, description,
                  n_pairs (that the model could score before), n_changed, n_unchanged, n_rejected,
-                 rejected_reasons: {reason: n}, accuracy_overall (after, of changed and unchanged pairs); then, null if
-                 no pair is changed: n_prompts (of changed pairs), accuracy_before, accuracy_after, difference: interval
-                 (after - before), p_value, p_holm (McNemar; for sensitivity edits the sign test of falls),
-                 flip_rate: interval, margin_shift: interval (in spreads), drift (mean |change| of an edited response's
-                 reward, in spreads), rank_correlation (rewards of edited responses, before and after),
-                 falls: interval|null (sensitivity: share of damaged responses whose reward fell, ties 1/2),
-                 tokens_before, tokens_after (mean length of an edited response), length_correlation (change of margin
-                 with change of length difference), baselines: {longest, shortest, bag_of_tokens, token_overlap:
-                 {before, after}|null}, token_reliance: {overlap: r|null, coefficient: r|null, n_coefficient}}]
+                 rejected_reasons: {reason: n}, n_one_sided (changed pairs of which the edit changed one response
+                 alone; null for sensitivity edits), accuracy_overall (after, of changed and unchanged pairs); then,
+                 null if no pair is changed: n_prompts (of changed pairs), accuracy_before, accuracy_after, difference:
+                 interval (after - before), p_value, p_holm (McNemar; for sensitivity edits the sign test of falls;
+                 corrected over the model's edits of one purpose), flip_rate: interval, margin_shift: interval (in
+                 spreads), drift (mean |change| of an edited response's reward, in spreads), rank_correlation (of the
+                 margins, before and after), falls: interval|null (sensitivity: share of damaged responses whose reward
+                 fell, ties 1/2), tokens_before, tokens_after (mean length of an edited response), length_correlation
+                 (change of margin with change of length difference), baselines: {longest, shortest, bag_of_tokens,
+                 token_overlap: {before, after}|null}, token_reliance: {overlap: r|null, coefficient: r|null,
+                 n_coefficient}}]
     comparisons  [{model_a, model_b, name, transformation, strength, side, n_changed, difference: interval (of the
-                 changes in accuracy, a - b), p_value, p_holm}]
+                 changes in accuracy, a - b), p_value, p_holm (sign test over prompts)}]
     grid         [{model, name, prompt_transformation, response_transformation, strength, n_changed, accuracy_before,
                  drop_prompt, drop_responses, drop_both: interval, interaction: interval (drop_both - the sum of the
                  two)}], on pairs that all three changed
     notes, rules [text]
-    threshold    --fail_under, with failures: [text] where an accuracy_overall is below it
+    threshold    --fail_under, with failures: [text] where an accuracy is below it, or --fail_on names the verdict
+
+A generative model is compared by its log-odds: P(Yes) of a sure judge is 1 in floating point, whatever it reads. The
+tie tolerance is absolute (of log-odds: nats), because the noise of a forward pass is; a note says where more than 5 %
+of the pairs tie.
 
 A rerun with more models, transformations, strengths, sides or rewrites computes only those; anything else that differs
 is another run. No text is scored twice by one model: an edit costs the texts that it changed.
@@ -73,12 +81,12 @@ from llm_experiments.stress.reliance import rely
 from llm_experiments.stress.scorers import Scorer
 from llm_experiments.stress.shifts import Shift
 from llm_experiments.stress.summary import summarise_stress
-from llm_experiments.stress.verdict import JUDGED
+from llm_experiments.stress.verdict import JUDGED, VERDICTS
 from simulations.results import Row, UserError, finish_run, open_run, provenance, read_json, read_rows, write_json
 
 # What a rerun may ask differently: more of it is more to compute, and the rest changes no number in a row.
 GROWING = ("model", "transforms", "strength", "sides", "rewrites", "full", "train_pairs")
-LATER = ("fail_under", "batch_size", "cache", "output")
+LATER = ("fail_under", "fail_on", "batch_size", "cache", "output")
 
 
 def run_stress(request: StressRequest) -> Row:
@@ -89,6 +97,9 @@ def run_stress(request: StressRequest) -> Row:
     """
     if launched() > 1:
         raise UserError("rewardgap stress runs in one process; start it without torchrun or accelerate launch")
+    for name in request.fail_on:
+        if name not in VERDICTS:
+            raise UserError(f"--fail_on takes verdicts, any of {', '.join(VERDICTS)}, got {name!r}")
     output = request.output
     first = not (output / "config.json").exists()
     fixed = {name: value for name, value in asdict(request).items() if name not in (*GROWING, *LATER)}
@@ -109,7 +120,8 @@ def stress_scorers(
     **options: Any,
 ) -> Row:
     """The same with scorers in memory (a `FunctionScorer` is any function of prompt and response), by name; `options`
-    go to `summarise_stress`. Use a new folder for other pairs or scorers: what it holds is told by name alone.
+    go to `summarise_stress`. Writes texts, scores and summary.json, from which `figures.stress_page.write_stress` makes
+    the page. Use a new folder for other pairs or scorers: what it holds is told by name alone.
 
     Args:
         scorers: or functions that make them, called only where something is left to score.
@@ -118,7 +130,7 @@ def stress_scorers(
     for name, given in scorers.items():
         make = (lambda given=given: given) if isinstance(given, Scorer) else given
         score_shifts(output / "scores" / name, pairs, texts, make)
-    return summarise_stress(output, shifts, list(scorers), **options)
+    return _summarise(output, shifts, list(scorers), **options)
 
 
 def read_pairs(
@@ -207,10 +219,16 @@ def _run(request: StressRequest, output: Path) -> Row:
         rely(judge, output / "reliance" / judge.name, pairs, texts)
         judge.release()
     names = [judge.name for judge in judges]
-    summary = summarise_stress(output, shifts, names, fail_under=request.fail_under, notes=notes)
-    write_json(output / "summary.json", summary)
+    asked = {"fail_under": request.fail_under, "fail_on": request.fail_on, "notes": notes}
+    summary = _summarise(output, shifts, names, **asked)
     finish_run(output)
-    return read_json(output / "summary.json")  # as any reader will find it: what is undefined is null
+    return summary
+
+
+def _summarise(output: Path, shifts: Sequence[Shift], names: Sequence[str], **options: Any) -> Row:
+    """Written, and as any reader will find it: what is undefined is null."""
+    write_json(output / "summary.json", summarise_stress(output, shifts, names, **options))
+    return read_json(output / "summary.json")
 
 
 def _record(path: Path, now: Row) -> None:

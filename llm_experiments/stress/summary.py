@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from llm_experiments.baselines import TIES
+from llm_experiments.stress.catalogue import DEFAULT_SUITE, by_name
 from llm_experiments.stress.folder import ORIGINAL
 from llm_experiments.stress.measures import (
     LENGTH_RULES,
     Change,
     accuracy_row,
+    as_compared,
     by_prompt,
     column,
     difference_row,
@@ -21,17 +23,20 @@ from llm_experiments.stress.measures import (
     length_results,
     length_rule,
     measure,
+    near_ties,
+    one_sided,
     overall_accuracy,
     rule_results,
     spread_of,
 )
 from llm_experiments.stress.reliance import SAMPLE, TRAINED
 from llm_experiments.stress.shifts import Shift
-from llm_experiments.stress.verdict import RULES, decide
+from llm_experiments.stress.verdict import RULES, TIED, decide
 from simulations.results import Row, read_json, read_rows
 from simulations.statistics import holm, mcnemar_test
 
 TRAINED_RULES = ("bag_of_tokens", "token_overlap")
+KEEPING = tuple(edit.name for edit in by_name(DEFAULT_SUITE) if edit.purpose == "invariance")
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Scores:
     def read(cls, output: Path, name: str, shifts: Sequence[Shift]) -> "Scores":
         place, reliance = output / "scores" / name, output / "reliance" / name
         names = [ORIGINAL, *(shift.name for shift in shifts)]
-        rows = {one: read_rows(place / f"{one}.jsonl") for one in names}
+        rows = {one: as_compared(read_rows(place / f"{one}.jsonl")) for one in names}
         files = {one: reliance / f"{one}.jsonl" for one in names}
         rules = {one: {row["id"]: row for row in read_rows(path)} for one, path in files.items() if path.exists()}
         about = read_json(place / "model.json") if (place / "model.json").exists() else {}
@@ -65,6 +70,7 @@ def summarise_stress(
     models: Sequence[str],
     *,
     fail_under: float | None = None,
+    fail_on: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Row:
     """Everything that summary.json holds (see `llm_experiments.stress.suite`)."""
@@ -73,9 +79,9 @@ def summarise_stress(
     table, found = [], []
     for one in scores:
         row, lines = _model_row(one), [_table_row(one, shift) for shift in alone]
-        _correct(lines)  # within the model: another one beside it must not change its verdict
-        verdict, reasons = decide(row, lines)
-        found.append(row | {"verdict": verdict, "reasons": reasons})
+        for purpose in ("invariance", "sensitivity"):  # two questions; and within the model: others change no verdict
+            _correct([line for line in lines if line["purpose"] == purpose])
+        found.append(row | decide(row, lines, KEEPING))
         table += lines
     comparisons = [
         row
@@ -92,7 +98,7 @@ def summarise_stress(
         "notes": [*notes, *_notes(scores, shifts)],
         "rules": list(RULES),
         "threshold": fail_under,
-        "failures": _failures(table, fail_under),
+        "failures": _failures(found, table, fail_under, fail_on),
     }
 
 
@@ -112,11 +118,29 @@ def _model_row(scores: Scores) -> Row:
         "n_prompts": len(set(prompts)),
         "accuracy": accuracy_row(results, prompts),
         "tie_rate": float(np.mean(results == 0.5)),
+        "near_ties": near_ties(rows),
         "spread": spread_of(rows),
+        "subsets": _subsets(rows),
         "length": length_rule(rows),
         "baselines": baselines,
         "cost": scores.about.get("cost", {}),
     }
+
+
+def _subsets(rows: Sequence[Row]) -> list[Row]:
+    """The accuracy of every subset, where there are several."""
+    subsets: dict[str, list[Row]] = {}
+    for row in rows:
+        subsets.setdefault(row["subset"], []).append(row)
+    return [
+        {
+            "subset": name,
+            "n_pairs": len(some),
+            "accuracy": accuracy_row(column(some, "results"), [str(row["prompt_hash"]) for row in some]),
+        }
+        for name, some in subsets.items()
+        if len(subsets) > 1
+    ]
 
 
 def _table_row(scores: Scores, shift: Shift) -> Row:
@@ -132,6 +156,7 @@ def _table_row(scores: Scores, shift: Shift) -> Row:
         "side": shift.side,
         "description": shift.description,
         **fates(rows),
+        "n_one_sided": one_sided(rows) if shift.purpose == "invariance" else None,
         "accuracy_overall": overall_accuracy(rows),
         **measure(change, purpose=shift.purpose, spread=spread_of(scores.originals)),
     }
@@ -228,6 +253,14 @@ def _grid(scores: Scores, shifts: Sequence[Shift]) -> list[Row]:
 def _notes(scores: Sequence[Scores], shifts: Sequence[Shift]) -> list[str]:
     notes = [f"{one.name}: {note}" for one in scores for note in one.about.get("notes", ())]
     for one in scores:
+        tied = float(np.mean(column(one.originals, "results") == 0.5))
+        if tied > TIED:
+            near = near_ties(one.originals)
+            notes.append(
+                f"{one.name}: {tied:.3f} of the original pairs are ties, which count one half; in {near:.3f} the "
+                "rewards do differ, by no more than --tie_tolerance"
+            )
+    for one in scores:
         if not one.rules:
             notes.append(
                 f"{one.name}: training pairs unknown; with --train_pairs: do their tokens foretell the changes?"
@@ -247,11 +280,18 @@ def _notes(scores: Sequence[Scores], shifts: Sequence[Shift]) -> list[str]:
     return notes
 
 
-def _failures(table: Sequence[Row], threshold: float | None) -> list[str]:
+def _failures(
+    models: Sequence[Row], table: Sequence[Row], threshold: float | None, fail_on: Sequence[str]
+) -> list[str]:
+    """Verdicts not wanted, and accuracies (not limits) below the threshold, of the pairs as they were too."""
+    found = [f"{model['name']} is {model['verdict']}" for model in models if model["verdict"] in fail_on]
     if threshold is None:
-        return []
-    return [
-        f"{row['model']}: {row['accuracy_overall']:.3f} of all pairs after {row['name']}, less than {threshold:g}"
+        return found
+    shares = [(model["name"], model["accuracy"]["value"], "the original pairs") for model in models]
+    shares += [
+        (row["model"], row["accuracy_overall"], f"all pairs after {row['name']}")
         for row in table
-        if row["purpose"] == "invariance" and row["n_prompts"] and row["accuracy_overall"] < threshold
+        if row["purpose"] == "invariance" and row["n_prompts"]
     ]
+    less = f"less than {threshold:g}"
+    return found + [f"{name}: {share:.3f} of {pairs}, {less}" for name, share, pairs in shares if share < threshold]

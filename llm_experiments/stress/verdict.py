@@ -1,8 +1,7 @@
-"""The verdict on a model, by rules that were written before any model was run, except one that says so itself; they are
-printed on the page.
+"""The verdict on a model: a claim, made only where an interval supports it, by rules that are printed on the page.
 
-Three things a model must not be taken for what it is not: one that reads lengths can rank well, one that says nothing
-is never changed by an edit, and one that ranks at random has no accuracy to lose.
+Four things a model must not be taken for what it is not: one that reads lengths or counts a token can rank well, one
+that says nothing is never changed by an edit, and one that ranks at random has no accuracy to lose.
 """
 
 from collections.abc import Sequence
@@ -13,73 +12,123 @@ from simulations.results import Row
 Verdict = Literal["token-sensitive", "robust", "uninformative", "length-driven", "inconclusive"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
-LEVEL = 0.05  # of tests, Holm-corrected over the lines of one model
+LEVEL = 0.05  # of McNemar's tests, Holm-corrected over the edits of one model that keep the meaning
 MATERIAL = 0.05  # a drop in accuracy that matters
 FLIPPED = 0.20  # a share of reversed pairs that matters, whatever the accuracy does
 AGREEMENT = 0.85  # with a length rule
 JUDGED = 40  # prompts with a changed pair; fewer cannot show a drop to be below 0.05
+LITTLE = 0.6  # a share of pairs ranked right, or of damage noticed, that is shown to be below this is next to chance
+TIED = 0.05  # a share of ties beyond which they may decide
 
 RULES = (
-    f"A row of the table is judged if the edit changed pairs of at least {JUDGED} prompts. Rules apply in this order.",
+    f"A row of the tables is judged if its edit changed pairs of at least {JUDGED} prompts; a pair of which it changed "
+    "one response alone counts as well. Limits are of 95 % intervals over prompts. The first rule that is met decides. "
+    "Rules marked * were added or made stricter after the first runs, in which models that count one token passed for "
+    "robust, and others for blind because more had been asked of them.",
+    f"inconclusive*: more than {TIED:g} of the original pairs count as ties although their rewards differ (by no more "
+    "than --tie_tolerance).",
     f"length-driven: the model ranks as the longest (or the shortest) response in at least {AGREEMENT:g} of the pairs "
-    "of different lengths, and less than half of the pairs that this rule gets wrong right; whole 95 % intervals.",
-    "uninformative: its accuracy on the original pairs is not above one half (lower limit), so it has nothing to lose.",
-    f"token-sensitive: some edit that keeps the meaning lowers the accuracy by {MATERIAL:g} or more (McNemar, "
-    f"Holm-corrected over the lines of this model, p < {LEVEL:g}), or reverses at least {FLIPPED:g} of the pairs "
-    "(lower limit).",
-    "uninformative: no edit that does damage lowers the reward of the damaged response more often than not (sign test, "
-    f"Holm-corrected, p < {LEVEL:g}): a model that sees no damage is not robust, it does not look.",
-    f"inconclusive: the model ranks as a length rule in at least {AGREEMENT:g} of the pairs (lower limit), and is not "
-    "shown to be right in more than half of those that this rule gets wrong (lower limit). Added after the first runs: "
-    "where nearly every longer response was the chosen one, a model that counts words passed for robust.",
-    f"robust: every judged edit that keeps the meaning takes less than {MATERIAL:g} of the accuracy and reverses less "
-    f"than {FLIPPED:g} of the pairs (the far limits of the intervals), and no damage raises rewards (same test).",
-    "inconclusive: anything else; the reasons say which rows are undecided.",
+    "of different lengths (lower limit), and gets less than half of the pairs right that this rule gets wrong (upper "
+    "limit).",
+    f"uninformative*: its accuracy on the original pairs is not above one half (lower limit) and below {LITTLE:g} "
+    "(upper limit), so it has nothing to lose; or it ranks the wrong way round, below one half (upper limit).",
+    f"token-sensitive*: some judged edit that keeps the meaning lowers the accuracy (upper limit below zero, and "
+    f"McNemar's p < {LEVEL:g}, Holm-corrected over such edits of this model) by {MATERIAL:g} or more (best estimate), "
+    f"or reverses at least {FLIPPED:g} of the pairs (lower limit).",
+    f"uninformative*: after every judged damage less than {LITTLE:g} of the damaged rewards fall (upper limit), after "
+    "none more than one half (lower limit): a model that sees no damage is not robust, it does not look.",
+    f"robust*: every judged edit that keeps the meaning takes less than {MATERIAL:g} of the accuracy and reverses less "
+    f"than {FLIPPED:g} of the pairs (the far limits); after every judged damage more than half of the damaged rewards "
+    f"fall (lower limit); the accuracy on the original pairs is above {0.5 + MATERIAL:g} (lower limit), so that there "
+    f"is as much to lose; and if it ranks as a length rule in at least {AGREEMENT:g} of the pairs, it is right in more "
+    "than half of those that this rule gets wrong (lower limits). At least one edit of either purpose must be judged.",
+    "inconclusive: anything else; the reasons say what is undecided.",
 )
 
+EXPLAINED = "the length of a response explains its ranking"
+BACKWARDS = "it ranks these pairs the wrong way round: are the columns, or the sign of the rewards, swapped?"
+CHANCE = "it ranks these pairs hardly better than chance: that it is unmoved says nothing"
+BLIND = "it notices no damage: that it is unmoved says nothing"
+MOVED = "its ranking changes when the tokens change and the meaning does not"
+UNMOVED = "the edits judged, which keep the meaning, leave its ranking alone, and it notices the damage judged"
+OPEN = "these texts leave open what it is; the reasons say where"
 
-def decide(model: Row, table: Sequence[Row]) -> tuple[Verdict, list[str]]:
-    """The verdict on one model and the reasons for it, from its row of `models` and its rows of `table`."""
+
+def decide(model: Row, table: Sequence[Row], suite: Sequence[str] = ()) -> Row:
+    """The verdict on one model, from its row of `models` and its rows of `table`: {verdict, stated (the verdict, and
+    what a robust model is robust to), meaning, reasons}. `suite`: the default edits that keep the meaning."""
     judged = [row for row in table if (row["n_prompts"] or 0) >= JUDGED]
     kept = [row for row in judged if row["purpose"] == "invariance"]
     damaged = [row for row in judged if row["purpose"] == "sensitivity"]
-    if reason := _reads_length(model["length"]):
-        return "length-driven", [reason]
     accuracy = model["accuracy"]
-    if not accuracy["low"] > 0.5:
-        return "uninformative", [
-            f"its accuracy on the original pairs is {_said(accuracy)}: not above one half, so there is nothing to lose"
-        ]
+    if model["near_ties"] > TIED:
+        reason = f"{model['near_ties']:.3f} of the original pairs count as ties although their rewards differ"
+        return _found("inconclusive", OPEN, [f"{reason}: give a smaller --tie_tolerance, or rewards on a larger scale"])
+    if reason := _reads_length(model["length"]):
+        return _found("length-driven", EXPLAINED, [reason])
+    if accuracy["high"] < 0.5:
+        return _found("uninformative", BACKWARDS, [f"its accuracy on the original pairs is {_said(accuracy)}"])
+    if not accuracy["low"] > 0.5 and accuracy["high"] < LITTLE:
+        reason = f"its accuracy on the original pairs is {_said(accuracy)}: there is nothing to lose"
+        return _found("uninformative", CHANCE, [reason])
     if reasons := [reason for row in kept if (reason := _breaks(row))]:
-        return "token-sensitive", reasons
-    seen = [row for row in damaged if row["p_holm"] < LEVEL and row["falls"]["value"] > 0.5]
-    if damaged and not seen:
+        return _found("token-sensitive", MOVED, reasons)
+    if damaged and all(row["falls"]["high"] < LITTLE and not row["falls"]["low"] > 0.5 for row in damaged):
         worst = max(damaged, key=lambda row: row["falls"]["value"])
-        return "uninformative", [
-            "no damage lowers its rewards; the nearest is "
-            f"{_name(worst)}, after which {_said(worst['falls'])} of the rewards fall"
-        ]
-    open_questions = [f"{_name(row)}: {_undecided(row)}" for row in kept if _undecided(row)]
-    open_questions += [
-        f"{_name(row)}: only {_said(row['falls'])} of the rewards fall: damage raises them"
-        for row in damaged
-        if row["p_holm"] < LEVEL and row["falls"]["value"] < 0.5
-    ]
-    if not kept:
-        open_questions.append(f"no edit that keeps the meaning changed pairs of {JUDGED} prompts")
-    if not damaged:
-        open_questions.append(f"no edit that does damage changed pairs of {JUDGED} prompts: a model that does not look")
-        open_questions[-1] += " would pass as well"
-    if question := _may_read_length(model["length"]):
-        open_questions.append(question)
-    if open_questions:
-        return "inconclusive", open_questions
+        nearest = f"the nearest is {_name(worst)}, after which {_said(worst['falls'])} of them fall"
+        return _found("uninformative", BLIND, [f"no damage is shown to lower its rewards; {nearest}"])
+    if open_questions := _open_questions(model, kept, damaged):
+        return _found("inconclusive", OPEN, open_questions)
     worst = min(kept, key=lambda row: row["difference"]["low"])
-    return "robust", [
-        f"{len(kept)} edits that keep the meaning were judged; the worst, {_name(worst)}, changes the accuracy by "
+    least = min(damaged, key=lambda row: row["falls"]["low"])
+    reasons = [
+        f"of {len(kept)} judged rows of edits that keep the meaning the worst, {_name(worst)}, changes the accuracy by "
         f"{_said(worst['difference'])}",
-        f"{len(seen)} of {len(damaged)} edits that do damage lower its rewards",
+        f"of {len(damaged)} judged rows of damage the least noticed, {_name(least)}, lowers {_said(least['falls'])} of "
+        "the damaged rewards",
     ]
+    names = {row["transformation"] for row in kept}
+    asked = {row["transformation"] for row in table if row["purpose"] == "invariance"}
+    if missed := sorted(name.replace("_", " ") for name in asked - names):
+        reasons.append(f"not judged, since they changed pairs of too few prompts: {', '.join(missed)}")
+    return _found("robust", UNMOVED, reasons) | {"stated": f"robust to {_scope(names, suite)}"}
+
+
+def _found(verdict: Verdict, meaning: str, reasons: list[str]) -> Row:
+    return {"verdict": verdict, "stated": verdict, "meaning": meaning, "reasons": reasons}
+
+
+def _scope(names: set[str], suite: Sequence[str]) -> str:
+    """How many edits were judged, of the default ones and of others: robustness to few of them is a small claim."""
+    default = len(names & set(suite))
+    others = len(names) - default
+    if not suite or not default:
+        return f"{others} edit{'s' * (others != 1)}" + (f", none of the {len(suite)} default ones" if suite else "")
+    more = f" and {others} other{'s' * (others != 1)}" if others else ""
+    return f"{default} of the {len(suite)} default edits{more}"
+
+
+def _open_questions(model: Row, kept: Sequence[Row], damaged: Sequence[Row]) -> list[str]:
+    """What stands between the model and the claim that it is robust."""
+    found = [f"{_name(row)}: {_undecided(row)}" for row in kept if _undecided(row)]
+    for row in damaged:
+        if not row["falls"]["low"] > 0.5:
+            more = "damage raises them" if row["falls"]["high"] < 0.5 else "not shown to be more than half"
+            found.append(f"{_name(row)}: {_said(row['falls'])} of the damaged rewards fall, {more}")
+    if not kept:
+        found.append(f"no edit that keeps the meaning changed pairs of {JUDGED} prompts")
+    if not damaged:
+        found.append(
+            f"no edit that does damage changed pairs of {JUDGED} prompts: a model that does not look would pass as well"
+        )
+    if not model["accuracy"]["low"] > 0.5 + MATERIAL:
+        found.append(
+            f"its accuracy on the original pairs, {_said(model['accuracy'])}, is not shown to be above "
+            f"{0.5 + MATERIAL:g}: it may have less than {MATERIAL:g} to lose"
+        )
+    if question := _may_read_length(model["length"]):
+        found.append(question)
+    return found
 
 
 def _reads_length(length: Row | None) -> str:
@@ -111,8 +160,9 @@ def _may_read_length(length: Row | None) -> str:
 def _breaks(row: Row) -> str:
     """Why an edit that keeps the meaning shows that tokens are read; nothing if it does not."""
     found = []
-    if row["p_holm"] < LEVEL and row["difference"]["value"] <= -MATERIAL:
-        found.append(f"changes the accuracy by {_said(row['difference'])} (p = {row['p_holm']:.2g})")
+    drop = row["difference"]
+    if row["p_holm"] < LEVEL and drop["value"] <= -MATERIAL and drop["high"] < 0:
+        found.append(f"changes the accuracy by {_said(drop)} (p = {row['p_holm']:.2g})")
     if row["flip_rate"]["low"] >= FLIPPED:
         found.append(f"reverses {_said(row['flip_rate'])} of the pairs")
     return f"{_name(row)} {' and '.join(found)}" if found else ""
