@@ -138,11 +138,11 @@ SIMULATIONS = (
         "New prompts; responses of a few answer words, of which the share on the horizontal axis occurs in training "
         "pairs. Families differ from the first in the one thing their title names; in e output rows start as the "
         "embeddings of the words and are trained apart from them. Whether a response is right stands in its hidden "
-        "states by construction, along one direction (fainter in g, absent in h), which is all that the explicit "
-        "models' 1.00 shows. Implicit models rank unseen words wrong, below chance: a word that matches none "
-        "lowers what training raises in like states. In a, the terms behind an answer word along that direction "
-        "are -39.7 of the first step's margin change, all others +9.0; by the others alone 0.78 of the pairs would "
-        "be ranked right. Dots are seeds, large marks means with 95 % t intervals over seeds.",
+        "states by construction, along one direction (fainter in g, absent in h); that the explicit models read it "
+        "off words never seen says no more. Implicit models rank such words wrong, not at chance: words that never "
+        "match fall where training raises others in like states. Of the first step's margin change in a, the terms "
+        "behind an answer word along that direction are -39.7, all others +9.0; by the others alone 0.78 of the pairs "
+        "would be ranked right, and in h 0.53 are. Dots are seeds, large marks means with 95 % t intervals over seeds.",
     ),
     _simulation(
         "carriers",

@@ -4,6 +4,7 @@ Dots are seeds, large marks their mean with a 95 % t interval over seeds.
 """
 
 from collections.abc import Callable, Sequence
+from string import ascii_lowercase
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,11 +30,11 @@ FAMILIES = {
     "statement": "label by prompt",
     "zipf": "Zipf frequencies",
     "anisotropy": "anisotropic states",
-    "tied": "rows start as embeddings",
+    "tied": "tied at the start",
     "vocabulary": "100 more tokens",
-    "weak_meaning": "a quarter of the signal",
+    "weak_meaning": "signal × ¼",
     "no_meaning": "no signal",
-    "noise": "three times the noise",
+    "noise": "noise × 3",
 }
 CARRIERS = {
     "bare": "answer word alone",
@@ -51,7 +52,7 @@ DIVERGING = LinearSegmentedColormap.from_list("difference", ["#e7a87c", "#ffffff
 
 
 def letter(place: int) -> str:
-    return "abcdefgh"[place]
+    return ascii_lowercase[place]
 
 
 def _grid(
