@@ -8,6 +8,7 @@ import base64
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ CHOICES = ("model", "transformation", "purpose", "side")  # what the filters cho
 LINE = ("model", "transformation", "strength", "side")  # what names a line of the table
 MODEL_FIELDS = ("kind", "spread", "accuracy", "meaning", "stated", "subsets", "reasons", "baselines", "length")
 LINE_FIELDS = (
-    *("side", "description", "n_pairs", "n_changed", "difference", "falls", "p_holm"),
+    *("side", "description", "n_pairs", "n_changed", "n_one_sided", "difference", "falls", "p_holm"),
     *("flip_rate", "margin_shift", "drift", "rank_correlation"),
 )
 UNKNOWN = "training pairs unknown"
@@ -129,8 +130,9 @@ def headline(models: Sequence[Row]) -> str:
         return f"{models[0]['name']} is {said[0]}"
     if len(set(said)) == 1:
         return f"{'Both' if len(models) == 2 else f'All {len(models)}'} models are {said[0]}"
-    tally = {name: sum(model["verdict"] == name for model in models) for name in MARKS}
-    found = [f"{count} {'is' if count == 1 else 'are'} {name}" for name, count in tally.items() if count]
+    order = {name: place for place, name in enumerate(MARKS)}
+    tally = Counter(sorted(zip((order[model["verdict"]] for model in models), said, strict=True)))
+    found = [f"{count} {'is' if count == 1 else 'are'} {name}" for (_, name), count in tally.items()]
     return f"Of {len(models)} models, " + _listed(found)
 
 
@@ -190,7 +192,6 @@ def _more(row: Row) -> list[tuple[str, str]]:
     """What a line of the table says only when it is asked: counts, lengths, baselines before and after."""
     lines = [
         ("prompts", _judged(row.get("n_prompts"))),
-        ("changed on one side alone", row.get("n_one_sided")),
         ("pairs unchanged", row.get("n_unchanged")),
         *((f"rejected: {words(reason)}", n) for reason, n in (row.get("rejected_reasons") or {}).items()),
     ]

@@ -386,7 +386,8 @@ class StressRequest(EncodingSettings, ModelSettings, CacheSettings):
     full: bool = False
     """Every transformation, three strengths, both sides, and the grid of combined edits"""
     limit: int = 0
-    """Take so many pairs that are not too long, as evenly from the files as they allow; 0 for all"""
+    """Take so many pairs that are not too long, as evenly from the files as they allow; 0 for all. Another limit needs
+    another folder; a larger one takes the same pairs, and more"""
     seed: int = 0
     """Random choices of edits, and which pairs --limit takes"""
     fail_under: float | None = None

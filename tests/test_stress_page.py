@@ -74,6 +74,7 @@ def test_a_real_run_of_planted_models_is_drawn(tmp_path: Path) -> None:
     assert 'class="quiet missing"' not in text
     assert text.count('<details class="example"') == 5  # of the keyword's; the oracle does nothing wrong
     assert "<del>" in text.split('<section class="chosen">')[1].split("</section>")[0]
+    assert text.count("one-sided</span>") == sum(bool(row["n_one_sided"]) for row in summary["table"])
     for row in (*summary["table"], *summary["comparisons"]):
         assert row["difference"] is None or signed(row["difference"]["value"]) in text
     assert text.count('class="total"') == len(summary["grid"]) == 2
@@ -297,6 +298,11 @@ def test_the_headline_counts_verdicts() -> None:
     models = [{"name": "a", "verdict": "robust"}, {"name": "b", "verdict": "token-sensitive"}]
     assert headline(models[:1]) == "a is robust"
     assert headline([models[0] | {"stated": "robust to 1 edit"}]) == "a is robust to 1 edit"
+    scoped = [models[0] | {"stated": f"robust to {n} of the 8 default edits"} for n in (8, 1)]
+    assert headline([*scoped, models[1]]) == (
+        "Of 3 models, 1 is token-sensitive, 1 is robust to 1 of the 8 default edits and 1 is robust to 8 of the 8 "
+        "default edits"
+    )
     assert headline([models[0], models[0]]) == "Both models are robust"
     assert headline([*models, models[0]]) == "Of 3 models, 1 is token-sensitive and 2 are robust"
 

@@ -58,7 +58,8 @@ RULE = {  # what meets each rule, and what just does not; the model, and its row
     ),
     "chance": (
         ("uninformative", model((0.41, 0.5, 0.59)), [kept(**DROP), SEEN]),
-        ("inconclusive", model((0.41, 0.5, 0.61)), [kept(), SEEN]),
+        ("inconclusive", model((0.41, 0.5, 0.61)), [kept(**DROP), SEEN]),
+        ("token-sensitive", model((0.501, 0.55, 0.59)), [kept(**DROP), SEEN]),
         ("uninformative", model((0.3, 0.4, 0.49)), [kept(**DROP), SEEN]),
         ("inconclusive", model((0.501, 0.55, 0.59)), [kept(), SEEN]),
     ),

@@ -137,8 +137,9 @@ def read_pairs(
     request: StressRequest, too_long: Callable[[Sequence[Pair]], set[str]] = lambda pairs: set()
 ) -> list[Pair]:
     """The original pairs of all files, at most `--limit` of them: every file gives as many as the others, as far as it
-    has them, and which ones depends on (seed, id) alone, so that a larger limit keeps those of a smaller one. Those
-    that are `too_long` (ids of a file's pairs) do not count, and are left out where there is a limit.
+    has them, and which ones depends on (seed, id) alone, so that a larger limit, which needs a folder of its own, takes
+    those of a smaller one too. Those that are `too_long` (ids of a file's pairs) do not count, and are left out where
+    there is a limit.
 
     Raises:
         UserError: a file cannot be read, an id occurs in two files, or every pair is too long.

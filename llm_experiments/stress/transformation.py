@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 
+from llm_experiments.stress.sides import Side
 from llm_experiments.stress.validity import Gate
 
 Purpose = Literal["invariance", "sensitivity"]
-Side = Literal["prompt", "responses", "chosen", "rejected"]
 Apply = Callable[[str, np.random.Generator, float], str]
 
 

@@ -31,7 +31,8 @@ RULES = (
     "of different lengths (lower limit), and gets less than half of the pairs right that this rule gets wrong (upper "
     "limit).",
     f"uninformative*: its accuracy on the original pairs is not above one half (lower limit) and below {LITTLE:g} "
-    "(upper limit), so it has nothing to lose; or it ranks the wrong way round, below one half (upper limit).",
+    "(upper limit), so it has nothing to lose; or it ranks the wrong way round, below one half (upper limit). Where it "
+    f"is shown to be neither above one half nor below {LITTLE:g}: inconclusive*.",
     f"token-sensitive*: some judged edit that keeps the meaning lowers the accuracy (upper limit below zero, and "
     f"McNemar's p < {LEVEL:g}, Holm-corrected over such edits of this model) by {MATERIAL:g} or more (best estimate), "
     f"or reverses at least {FLIPPED:g} of the pairs (lower limit).",
@@ -68,9 +69,11 @@ def decide(model: Row, table: Sequence[Row], suite: Sequence[str] = ()) -> Row:
         return _found("length-driven", EXPLAINED, [reason])
     if accuracy["high"] < 0.5:
         return _found("uninformative", BACKWARDS, [f"its accuracy on the original pairs is {_said(accuracy)}"])
-    if not accuracy["low"] > 0.5 and accuracy["high"] < LITTLE:
-        reason = f"its accuracy on the original pairs is {_said(accuracy)}: there is nothing to lose"
-        return _found("uninformative", CHANCE, [reason])
+    if not accuracy["low"] > 0.5:
+        reason = f"its accuracy on the original pairs is {_said(accuracy)}"
+        if accuracy["high"] < LITTLE:
+            return _found("uninformative", CHANCE, [f"{reason}: there is nothing to lose"])
+        return _found("inconclusive", OPEN, [f"{reason}: neither above one half nor below {LITTLE:g}; take more pairs"])
     if reasons := [reason for row in kept if (reason := _breaks(row))]:
         return _found("token-sensitive", MOVED, reasons)
     if damaged and all(row["falls"]["high"] < LITTLE and not row["falls"]["low"] > 0.5 for row in damaged):
