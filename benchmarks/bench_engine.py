@@ -3,6 +3,8 @@
     python benchmarks/bench_engine.py             everything but the real vocabulary, a few minutes
     python benchmarks/bench_engine.py --large     and 8 x 8 pairs of 256 tokens at V 256,000, D 2048
 
+With CUDA the same on the GPU as well (bench_engine_gpu.py).
+
 All sides compute the same matrix: the change of the implicit reward of every evaluated response after a step on every
 training pair. The per-example side is torch.func: vmap(grad(log-probability)) with respect to the output layer, then
 inner products, with its default chunk and with the chunk that is fastest for it; and once more with grad_and_value,
@@ -24,6 +26,7 @@ from theory.dynamics import OutputLayer, Response, ResponsePair, overlap_sum, to
 from theory.overlap import implicit_changes
 
 STANDARD = {"evaluated": 16, "pairs": 16, "tokens": 64, "vocabulary": 8192, "dim": 128}
+LARGE = {"evaluated": 8, "pairs": 8, "tokens": 256, "vocabulary": 256_000, "dim": 2048, "dtype": "float32"}
 SETTINGS = {"beta": 0.1, "step_size": 1e-3}
 CHUNKS = (None, 1, 2, 4, 8)  # examples at a time for torch.func; None is its default, all
 
@@ -211,8 +214,7 @@ def wide(dim: int, tokens: int, dtype: str) -> dict:
 
 def large() -> dict:
     """Eight by eight pairs of 256 tokens at the vocabulary of Gemma."""
-    sizes = {"evaluated": 8, "pairs": 8, "tokens": 256, "vocabulary": 256_000, "dim": 2048, "dtype": "float32"}
-    drawn = draw(**sizes)
+    drawn = draw(**LARGE)
     rate = matrix_rate("float32")
     result = {}
 
@@ -221,7 +223,7 @@ def large() -> dict:
 
     bytes_beyond_inputs = peak_bytes(run)
     plan = result.pop("plan")
-    return {**sizes, **result, "plan": str(plan), "bytes_beyond_inputs": bytes_beyond_inputs, "matrix_rate": rate,
+    return {**LARGE, **result, "plan": str(plan), "bytes_beyond_inputs": bytes_beyond_inputs, "matrix_rate": rate,
             "over_counted_operations_at_that_rate": result["seconds"] * rate / plan.flops}  # fmt: skip
 
 
@@ -248,9 +250,9 @@ def main() -> None:
     cases = ((1024, 64, "float32"), (2048, 64, "float32"), (1024, 64, "float64"), (2048, 16, "float32"))
     rows["at_large_width"] = [alone(wide, *case) for case in cases]
     rows["real_vocabulary"] = alone(large) if "--large" in sys.argv else stored("real_vocabulary")
-    rows["gpu"] = "not measured: no GPU"
-    if torch.cuda.is_available():
-        rows["gpu"] = "not measured: a GPU is present, but this script times the CPU"
+    from bench_engine_gpu import cell  # it needs this file
+
+    rows["gpu"] = cell()
     save("engine", __doc__.strip().splitlines()[0], rows, ("numpy", "torch"))
 
 

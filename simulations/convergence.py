@@ -1,8 +1,8 @@
 """How explicit models approach the max-margin separator, and what happens where there is none.
 
 The direction of the head converges like one over the logarithm of time (Soudry et al. 2018), its length grows like the
-logarithm; a large random start only delays it. Without a separator the head converges to a finite point instead: the
-length stops growing.
+logarithm; a large random start only delays it. Without a separator the head converges to a finite point instead, its
+length stops growing, unless some head ties some pairs and ranks the rest right, which no population drawn here allows.
 """
 
 from collections.abc import Callable

@@ -31,6 +31,20 @@ def test_where_the_reference_is_recomputed_ours_has_a_pass_of_it_too(stored):
             assert ratio["times_faster"] == pytest.approx(theirs["seconds"] / whole)
 
 
+@pytest.mark.integration
+def test_the_engines_gpu_cell_is_filled_where_there_is_one_and_runs_anywhere_at_small_sizes(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    script = importlib.import_module("bench_engine_gpu")
+    tiny = script.measure(script.TINY, "cpu")
+    assert tiny["comparison"]["float64"]["largest_error_over_largest_change"] < 1e-10
+    assert tiny["comparison"]["float32"]["largest_error_over_largest_change"] < 1e-4
+    assert tiny["real_vocabulary"]["seconds"] > 0
+    monkeypatch.setattr(script, "alone", lambda function, sizes, device: (function.__name__, sizes["large"], device))
+    for there, wanted in ((True, ("measure", script.LARGE, "cuda")), (False, "not measured: no GPU")):
+        monkeypatch.setattr(script.torch.cuda, "is_available", lambda there=there: there)
+        assert script.cell() == wanted
+
+
 def test_the_page_quotes_them(stored):
     page = " ".join((BENCHMARKS / "README.md").read_text(encoding="utf-8").split())
     found = {
