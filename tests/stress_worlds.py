@@ -94,8 +94,8 @@ WORTH = (
     "However, the recipe does not need more than two cups of flour.",
     'However, you shouldn\'t open the "hot" valve before the pump stops.',
     "However, a quick answer isn't always the best answer to give.",
-    "However, the big house near the river was not built to last.",
-    "However, it is important to help people who can't begin alone.",
+    "However, the beautiful house near the river was not built to last.",
+    "However, it is crucial to help people who can't begin alone.",
     "However, we'll start the long journey when the small children sleep.",
 )
 WORTHLESS = (

@@ -4,8 +4,10 @@ import json
 
 import lm
 import pytest
+from test_transforms_laws import SPECIMEN, TRICKY, assert_drawn_alone
 
 from llm_experiments.stress.catalogue import by_name
+from llm_experiments.stress.protected import protected_spans
 from llm_experiments.stress.transformation import transform_text
 from llm_experiments.stress.transforms import rewriting
 from llm_experiments.stress.transforms.rewriting import paraphrase, translation
@@ -83,6 +85,18 @@ def test_a_paragraph_whose_rewrite_loses_a_protected_span_stays(tmp_path, monkey
         edited(rewriter, "It is late.\n\nThere is a cat of 12 years.") == "It was late.\n\nThere is a cat of 12 years."
     )
     assert edited(rewriter, "It is late.", strength=0.0) == "It is late."
+
+
+def test_a_rewriting_model_obeys_the_laws_whatever_it_answers(tmp_path, monkeypatch):
+    monkeypatch.setattr(rewriting, "_state", lambda *_: ("", "0"))
+    monkeypatch.setattr(rewriting, "_generate", lambda _, text, seed: text.replace("o", "0").replace("=", ":"))
+    rewriter = paraphrase("toy", folder=tmp_path)
+    formula = "See \\[ foo = 1\n\n+ too \\] to go."  # over a blank line
+    for text in (SPECIMEN, TRICKY, formula):
+        assert_drawn_alone(rewriter, text, seed=0, strength=0.5)
+        for start, end, _ in protected_spans(text):
+            assert edited(rewriter, text).count(text[start:end].strip()) >= text.count(text[start:end].strip())
+    assert edited(rewriter, SPECIMEN) != SPECIMEN
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path):

@@ -1,11 +1,13 @@
 """The texts and scores of a stress test as files, each written once: what is there is not computed again."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from llm_experiments.pairs import Pair, plain_text
 from llm_experiments.stress.scorers import Scorer
-from llm_experiments.stress.shifts import CHANGED, REJECTED, UNCHANGED, Shift, Shifted
+from llm_experiments.stress.shifts import CHANGED, REJECTED, UNCHANGED, Shift, Shifted, one_sided
+from llm_experiments.stress.verdict import JUDGED
 from simulations.results import Row, UserError, read_rows, write_rows
 
 ORIGINAL = "original"
@@ -24,10 +26,29 @@ def write_texts(output: Path, pairs: Sequence[Pair], shifts: Sequence[Shift]) ->
     texts = {}
     for shift in shifts:
         shifted = [shift.change(pair) for pair in pairs]
-        rows = [_text_row(pair) | {"side": shift.side, "fate": fate} for pair, fate in shifted]
+        rows = [
+            _text_row(after)
+            | {"side": shift.side, "fate": fate, "one_sided": fate == CHANGED and one_sided(pair, after)}
+            for pair, (after, fate) in zip(pairs, shifted, strict=True)
+        ]
         _write_once(output / "texts" / f"{shift.name}.jsonl", rows)
         texts[shift.name] = shifted
+    if few := _seldom(texts):
+        print(
+            f"these change pairs of fewer than {JUDGED} prompts and are not judged: {', '.join(few)}", file=sys.stderr
+        )
     return texts
+
+
+def _seldom(texts: Texts) -> list[str]:
+    """Shifts that change too few of pairs which would be enough."""
+    few = []
+    for name, shifted in texts.items():
+        prompts = {repr(pair.prompt): False for pair, _ in shifted}
+        prompts |= {repr(pair.prompt): True for pair, fate in shifted if fate == CHANGED}
+        if sum(prompts.values()) < JUDGED <= len(prompts):
+            few.append(name)
+    return few
 
 
 def score_shifts(

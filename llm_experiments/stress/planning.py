@@ -13,7 +13,7 @@ from simulations.results import UserError
 
 FULL_STRENGTHS = (0.25, 0.5, 1.0)
 INVARIANCE_SIDES = ("responses", "prompt")
-GRID = 3  # transformations of either side that are combined
+GRID = 3  # families of either side of which one transformation is combined
 
 
 def plan(request: StressRequest, pairs: Sequence[Pair]) -> tuple[list[Shift], list[str]]:
@@ -34,6 +34,10 @@ def plan(request: StressRequest, pairs: Sequence[Pair]) -> tuple[list[Shift], li
     for transformation in transformations(request):
         for side in _sides(transformation, sides, full=request.full):
             shifts += [shift_by(transformation, strength, side, seed=request.seed) for strength in strengths]
+    names = [shift.name for shift in shifts]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--transforms: two of them are called {name!r}; rename one of the models' folders")
     names = [shift.transformation for shift in shifts]
     for source in request.rewrites:
         rewrites = read_rewrites(source, pairs, split=request.split)
@@ -58,17 +62,19 @@ def transformations(request: StressRequest) -> list[Transformation]:
 
 
 def grid(shifts: Sequence[Shift]) -> list[Shift]:
-    """Prompt x responses for the first few invariance edits of either side, at the greatest strength; none unless
-    both sides are asked for."""
+    """Prompt x responses for the first invariance edit of the first few families of either side, at the greatest
+    strength; none unless both sides are asked for."""
     parts = []
     for side in ("prompt", "responses"):
         some = [shift for shift in shifts if shift.side == side and shift.purpose == "invariance"]
         greatest = max((shift.strength for shift in some if shift.family != "rewrites"), default=1.0)
-        parts.append([shift for shift in some if shift.strength == greatest][:GRID])
+        families = {shift.family: shift for shift in reversed(some) if shift.strength == greatest}
+        firsts = [shift for shift in some if families.get(shift.family) is shift]
+        parts.append(firsts[:GRID])
     return [combined(first, second) for first in parts[0] for second in parts[1]]
 
 
 def _sides(transformation: Transformation, sides: Sequence[str], *, full: bool) -> list[Any]:
-    if transformation.purpose == "sensitivity":
-        return ["chosen", "rejected"] if full else ["chosen"]
+    if transformation.purpose == "sensitivity":  # of the sides that it may damage, the chosen one unless asked for all
+        return list(transformation.sides if full else transformation.sides[:1])
     return [side for side in sides if side in transformation.sides]

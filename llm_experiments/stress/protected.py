@@ -16,6 +16,7 @@ _PATTERNS: tuple[tuple[Kind, str, re.Pattern[str]], ...] = (
     ("code", "```", re.compile(r"(?ms)^[ \t]{0,12}(`{3,})(?!`).*?(?:^[ \t]*\1[ \t]*$|\Z)")),
     ("code", "~~~", re.compile(r"(?ms)^[ \t]{0,12}(~{3,})(?!~).*?(?:^[ \t]*\1[ \t]*$|\Z)")),
     ("code", "```", re.compile(r"`{3,}[^`]+`{3,}")),
+    ("code", "<", re.compile(r"(?is)<(pre|code|script|style)\b[^<>\n]{0,300}>(?:(?!<\1\b).){0,4000}?</\1>")),
     ("code", "`", re.compile(r"(?<!`)(`{1,2})(?!`)[^`\n]+\1(?!`)")),
     ("latex", "$$", re.compile(r"\$\$[^$]+\$\$")),
     ("latex", "$", re.compile(r"(?<![\\$])\$(?=[^\s$])[^$\n]{1,400}(?<=\S)\$(?!\d)")),
@@ -30,6 +31,9 @@ _PATTERNS: tuple[tuple[Kind, str, re.Pattern[str]], ...] = (
     ("code", "import", re.compile(r"(?m)^(?:from [\w.]+ )?import [\w.]+(?: as \w+)?(?:, [\w.]+)*$")),
     ("code", "#", re.compile(r"(?m)^[ \t]*#(?:include|define|ifdef|ifndef|endif|!/).*$")),
     ("code", "", re.compile(r"(?m)^.*[;{}][ \t]*$")),
+    ("code", '"', re.compile(r"(?m)^.*(?<![\w\"])\"[^\"\n]{1,80}\"[ \t]*:.*$")),  # a key of JSON
+    ("code", '"', re.compile(r"\[[ \t]*\"[^\"\n]{0,80}\"[^\[\]\n]{0,400}\]")),  # a list of strings
+    ("code", "__", re.compile(r"(?<!\w)__[a-z0-9_]{1,40}__(?!\w)")),
     ("code", "//", re.compile(r"(?m)^[ \t]*//.*$")),
     ("code", ">>>", re.compile(r"(?m)^[ \t]*>>> .*$")),
     ("code", "", re.compile(r"(?m)^(?: {4,}+|\t++)(?![ \t]*+(?:[-*+•] |\d{1,3}[.)] )).*\S.*$")),
@@ -116,3 +120,9 @@ def _blanked(text: str, spans: list[tuple[int, int]]) -> str:
         end_before = end
     pieces.append(text[end_before:])
     return "".join(pieces)
+
+
+def names_in_code(text: str) -> frozenset[str]:
+    """The words of the text's code: where prose uses one of them, it may be the name of what the code defines."""
+    code = (text[start:end] for start, end, kind in protected_spans(text) if kind == "code")
+    return frozenset(word for span in code for word in re.findall(r"\w+", span))

@@ -2,7 +2,8 @@
 
 A line of the file is a pair with other words: `chosen` and `rejected`, and what they were, `orig_chosen` and
 `orig_rejected`. It is joined to the original pair by those two texts, word by word, otherwise by id. What finds no
-partner is counted, never guessed.
+partner is counted, never guessed. Whether a rewrite keeps the meaning is for whoever made it to say; refused is what
+cannot: a response that is the other one's original, or that is out of all proportion to its own.
 """
 
 from collections.abc import Sequence
@@ -12,10 +13,14 @@ from llm_experiments.pair_sources import read_records, source_stem
 from llm_experiments.pairs import Pair, load_pairs, plain_text
 from llm_experiments.splits import text_key
 from llm_experiments.stress.shifts import CHANGED, REJECTED, UNCHANGED, Shift, Shifted
-from llm_experiments.stress.sides import with_words
+from llm_experiments.stress.sides import with_words, words_of
 from simulations.results import UserError
 
 Key = tuple[str, str]
+# Of the 1200 paraphrases and translations by GPT-4.1 of Razin et al. (2025), all but three lie within: "A" may become
+# "The correct answer is A." in a paraphrase, and a paragraph may lose seven eighths.
+LONGER, LONGER_BY = 8, 130
+SHORTER, SHORTER_BY = 1 / 8, 10  # ratio, and characters on top of it
 
 
 @dataclass(frozen=True)
@@ -28,22 +33,27 @@ class Rewrites:
     lines: int
     unmatched: int
     missing: int
+    prompts: int  # how many of the pairs have another prompt as well
 
     def shift(self) -> Shift:
         """What the rewrites do to a pair. The strength says nothing here."""
-        return Shift(self.name, "rewrites", "invariance", 1.0, "responses", f"rewrites from {self.name}", self._change)
+        side = "both" if self.prompts else "responses"
+        return Shift(self.name, "rewrites", "invariance", 1.0, side, f"rewrites from {self.name}", self._change)
 
     def __str__(self) -> str:
         return (
             f"{self.name}: {len(self.pairs)} pairs have a rewrite, {self.missing} have none; {self.unmatched} of "
-            f"{self.lines} rewrites match no pair"
+            f"{self.lines} rewrites match no pair" + (f"; {self.prompts} change the prompt too" if self.prompts else "")
         )
 
     def _change(self, pair: Pair) -> Shifted:
         found = self.pairs.get(pair.id)
         if found is None:
             return Shifted(pair, f"{REJECTED}no rewrite of this pair")
-        return Shifted(found, UNCHANGED if found == pair else CHANGED)
+        if found == pair:
+            return Shifted(found, UNCHANGED)
+        reason = _unfair(pair, found)
+        return Shifted(found, f"{REJECTED}{reason}" if reason else CHANGED)
 
 
 def read_rewrites(
@@ -74,7 +84,20 @@ def read_rewrites(
             f"{source}: none of its {rewritten.pairs_in} rewrites belongs to a pair in --pairs; they are joined by "
             '"orig_chosen" and "orig_rejected", otherwise by "id"'
         )
-    return Rewrites(stem, found, rewritten.pairs_in, unmatched, len(originals) - len(found))
+    prompts = sum(found[pair.id].prompt != pair.prompt for pair in originals if pair.id in found)
+    return Rewrites(stem, found, rewritten.pairs_in, unmatched, len(originals) - len(found), prompts)
+
+
+def _unfair(original: Pair, rewrite: Pair) -> str | None:
+    for field, other in (("chosen", "rejected"), ("rejected", "chosen")):
+        before, after = words_of(original, field), words_of(rewrite, field)
+        if text_key(after) == text_key(words_of(original, other)):
+            return "the other response's words"
+        if len(after) < SHORTER * len(before) - SHORTER_BY:
+            return "too short"
+        if len(after) > LONGER * len(before) + LONGER_BY:
+            return "too long"
+    return None
 
 
 def _stated_originals(source: str, split: str) -> dict[str, Key]:

@@ -2,21 +2,25 @@
 
     changed             at least one text differs, and every edit passed its gate
     unchanged           the edit found nothing to change
-    rejected: reason    an edit failed its gate, or there is no rewrite of this pair; the text is kept for reading
+    rejected: reason    an edit failed its gate, the prompt asks for the form that it changes, or there is no rewrite of
+                        this pair; the text is kept for reading
 
-An invariance edit changes both responses by the same rule (or neither), or the prompt; a sensitivity edit damages one
-response.
+An invariance edit looks at both responses by the same rule, or at the prompt. The rule may find something to change in
+one response alone: the pair is then one-sided, and a taste for the form itself, such as Markdown, can turn it over. A
+sensitivity edit damages one response.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from llm_experiments.pairs import Pair
+from llm_experiments.pairs import Pair, plain_text
+from llm_experiments.stress.asked import asks_for_form
 from llm_experiments.stress.sides import FIELDS, Side, with_words, words_of
 from llm_experiments.stress.transformation import Purpose, Transformation, transform_text
 from llm_experiments.stress.validity import check
 
+ASKED = "the prompt asks for this form"
 CHANGED, UNCHANGED, REJECTED = "changed", "unchanged", "rejected: "
 
 
@@ -58,10 +62,18 @@ def shift_by(transformation: Transformation, strength: float, side: Side, *, see
             if after != before:
                 reason = reason or check(transformation.gate, before, after)
                 shifted = with_words(shifted, field, after)
+        if side == "responses" and asks_for_form(plain_text(pair.prompt), transformation.family):
+            reason = (reason or ASKED) if shifted != pair else None
         return _with_fate(pair, shifted, reason)
 
     about = (transformation.name, transformation.family, transformation.purpose)
     return Shift(*about, strength, side, transformation.description, change)
+
+
+def one_sided(before: Pair, after: Pair) -> bool:
+    """Is one response changed and the other as it was? (After an edited prompt both are read anew.)"""
+    responses = (before.chosen == after.chosen) != (before.rejected == after.rejected)
+    return before.prompt == after.prompt and responses
 
 
 def combined(prompt: Shift, responses: Shift) -> Shift:

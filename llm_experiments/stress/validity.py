@@ -1,5 +1,6 @@
 """Is a transformed text still a fair test? A gate per transformation, and the reason where a text does not pass."""
 
+import json
 import re
 import unicodedata
 from collections import Counter
@@ -11,6 +12,7 @@ from llm_experiments.stress.protected import protected_spans
 from llm_experiments.stress.vocabulary import is_english
 
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+|[^\w\s]")
+_INNER_NAME = re.compile(r"(?<![A-Za-z0-9_])(?:[A-Za-z0-9]*[a-z][A-Z]|[A-Za-z]\w*_\w)\w*")
 _LONG = 20_000  # words; beyond, edit distance would cost more than scoring the text
 _SLACK = 10  # characters by which a text may be longer or shorter whatever the ratio: "Yes." without its stop
 _SPANS = 200  # code spans looked for one by one
@@ -24,12 +26,15 @@ class Gate:
     `numbers_preserved`: the same numbers, as values: 1,000 is 1000 is one thousand. `code_preserved`: the same code
     spans. Edit similarity (see `edit_similarity`) and the ratio of lengths in characters lie in their ranges.
     `script_kept`: the letters are of the same scripts in the same shares (a language, as far as its script tells).
+    `names_preserved`: the same words with capitals or underscores inside, names of programs' parts: `DataFrame`.
+    Whatever the gate, JSON stays JSON and curly quotation marks come in pairs if they did.
     `english_kept`: what reads as English still does, for rewrites that could answer in another language.
     """
 
     numbers_preserved: bool = True
     code_preserved: bool = True
     script_kept: bool = True
+    names_preserved: bool = True
     english_kept: bool = False
     min_similarity: float = 0.0
     max_similarity: float = 1.0
@@ -45,10 +50,16 @@ def check(gate: Gate, before: str, after: str) -> str | None:
         return "too short"
     if len(after) > gate.max_length_ratio * len(before) + _SLACK:
         return "too long"
+    if _is_json(before) and not _is_json(after):
+        return "no JSON any more"
     if gate.code_preserved and not _keeps_code(before, after):
         return "code changed"
     if gate.numbers_preserved and number_values(before) != number_values(after):
         return "numbers changed"
+    if gate.names_preserved and _inner_names(before) != _inner_names(after):
+        return "names changed"
+    if before.count("“") == before.count("”") and after.count("“") != after.count("”"):
+        return "quotes unpaired"
     if gate.script_kept and _script_drift(before, after) > _SCRIPT_DRIFT:
         return "script changed"
     if gate.english_kept and is_english(before) and not is_english(after):
@@ -114,6 +125,20 @@ def _keeps_code(before: str, after: str) -> bool:
 
 def _code(text: str) -> Counter[str]:
     return Counter(text[start:end].strip() for start, end, kind in protected_spans(text) if kind == "code")
+
+
+def _inner_names(text: str) -> Counter[str]:
+    return Counter(_INNER_NAME.findall(text))
+
+
+def _is_json(text: str) -> bool:
+    if text.strip()[:1] not in ("{", "["):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 @lru_cache(maxsize=4096)

@@ -10,6 +10,7 @@ from llm_experiments.stress.transformation import Transformation
 from llm_experiments.stress.validity import Gate
 from llm_experiments.stress.vocabulary import entries, is_english
 
+_SHORTEST = 3  # words; a shorter answer may be one that has to stand alone
 _FENCE = re.compile(r"(?m)^[ \t]*(?:```|~~~)")
 _LIST_LINE = re.compile(r"\s*(?:[-*+•#>|]|\d+[.)]) ?")
 _PROSE_END = re.compile(r"[A-Za-z][.!?][\"”')*]*$")
@@ -24,11 +25,11 @@ _ORDERED = re.compile(
     r"|repeat|continue|therefore|thus|so|however|but|and then|morning|afternoon|evening|night|monday|tuesday|wednesday"
     r"|thursday|friday|saturday|sunday|week|day|year|month|it|they|them|these|those|this|that|such|same)\b|\d|:\s*$"
 )
-_ANNOUNCED = re.compile(
-    r"(?i)\b(?:step|steps|order|ordered|ranked|ranking|rank|sequence|timeline|schedule|chronolog\w*|instructions?|recipe"
-    r"|procedure|process|stages?|phases?|plan|agenda|itinerary|how to|directions|following way|alphabetical\w*|sorted"
-    r"|dialogue|poem|lyrics|proof|calculation|solution)\b"
+# A lead after which things are named that have no order ...
+_SET = re.compile(
+    r"(?i)\b(?:you(?:'ll| will)? need|ingredients|materials|supplies|equipment|utensils|shopping list)\b.*:\W*$"
 )
+_THING = re.compile(r"[-*+•] (?:[\w'’()/&-]+,? ){0,7}[\w'’()/&-]+[.,;]?")  # ... and an item of a few words
 
 
 @cache
@@ -39,7 +40,7 @@ def _sentences(position: str) -> tuple[str, ...]:
 def filler_sentences(text: str, generator: np.random.Generator, strength: float) -> str:
     """One sentence before or after the text up to strength 1/2, both beyond; none beside code without a fence."""
     draws = generator.random(3)
-    if strength == 0 or not text.strip() or not is_english(text):
+    if strength == 0 or len(text.split()) < _SHORTEST or not is_english(text):
         return text
     start = _sentences("start")[int(draws[0] * len(_sentences("start")))]
     end = _sentences("end")[int(draws[1] * len(_sentences("end")))]
@@ -65,8 +66,8 @@ def filler_sentences(text: str, generator: np.random.Generator, strength: float)
 def reordered_bullets(text: str, generator: np.random.Generator, strength: float) -> str:
     """The items of a bullet list in another order.
 
-    Only lists of three or more one-line items of which none has a number, a word of order or a word that refers to
-    another item, whose lead announces no order, and that a reader therefore takes for a set.
+    Only lists of three or more things to have at hand ("you will need:"), named in a few words, of which none has a
+    number, a word of order or a word that refers to another item: what a reader takes for a set.
     """
     if strength == 0:
         return text
@@ -76,9 +77,9 @@ def reordered_bullets(text: str, generator: np.random.Generator, strength: float
         draw, order = generator.random(), generator.permutation(match[0].count("\n") + 1)
         items = match[0].split("\n")
         lead = text[max(0, match.start() - 300) : match.start()].rstrip().rsplit("\n", 1)[-1]
-        if draw >= strength or any(mask[match.start() : match.end()]) or _ANNOUNCED.search(lead):
+        if draw >= strength or any(mask[match.start() : match.end()]) or not _SET.search(lead):
             continue
-        if any(_ORDERED.search(item) for item in items):
+        if any(_ORDERED.search(item) or not _THING.fullmatch(item) for item in items):
             continue
         pieces += (text[end : match.start()], "\n".join(items[place] for place in order))
         end = match.end()

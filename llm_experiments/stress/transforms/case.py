@@ -1,5 +1,5 @@
-"""Upper, lower and title case, word by word. Acronyms stay: "US" and "us" differ in meaning;
-so do single letters, which may be the names of variables."""
+"""Upper, lower and title case, word by word, but not where case carries meaning: in acronyms ("US" and "us" differ),
+single letters, names with capitals inside, names of the text's code, units behind a number, and commands (`ls`)."""
 
 import re
 from collections.abc import Iterator
@@ -8,25 +8,43 @@ from functools import partial
 import numpy as np
 
 from llm_experiments.stress.edits import Edit, Place, edit_some
+from llm_experiments.stress.protected import names_in_code
 from llm_experiments.stress.transformation import Transformation
 from llm_experiments.stress.validity import Gate
 
 _WORD = re.compile(r"[^\W\d_]{2,}(?:['’][^\W\d_]+)*")
 
 
-def _upper(text: str, _: np.random.Generator) -> Iterator[Place]:
+_UNIT = re.compile(r"[^\W\d_]{2,3}(?![^\W_])")
+_NO_VOWEL = re.compile(r"[b-df-hj-np-tv-xz]+")
+
+
+def _words(text: str) -> Iterator[re.Match[str]]:
+    names = names_in_code(text)
     for match in _WORD.finditer(text):
+        start, word = match.start(), match[0]
+        behind_number = text[max(0, start - 2) : start].rstrip(" ")[-1:].isdigit()
+        if not (
+            word in names
+            or word[1:] != word[1:].lower()
+            or _NO_VOWEL.fullmatch(word)
+            or (behind_number and _UNIT.match(text, start))
+        ):
+            yield match
+
+
+def _upper(text: str, _: np.random.Generator) -> Iterator[Place]:
+    for match in _words(text):
         yield (Edit(*match.span(), match[0].upper()),)
 
 
 def _lower(text: str, _: np.random.Generator) -> Iterator[Place]:
-    for match in _WORD.finditer(text):
-        if not match[0].isupper():
-            yield (Edit(*match.span(), match[0].lower()),)
+    for match in _words(text):
+        yield (Edit(*match.span(), match[0].lower()),)
 
 
 def _title(text: str, _: np.random.Generator) -> Iterator[Place]:
-    for match in _WORD.finditer(text):
+    for match in _words(text):
         yield (Edit(*match.span(), match[0][0].upper() + match[0][1:]),)
 
 

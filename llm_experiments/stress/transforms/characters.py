@@ -11,9 +11,11 @@ from llm_experiments.stress.numbers import is_number_word
 from llm_experiments.stress.transformation import Transformation
 from llm_experiments.stress.validity import Gate
 
-_STRAIGHT = re.compile(r"(?<![\d\\=])\"|(?<=[A-Za-z])'(?=[A-Za-z])")
-_CURLY = re.compile("[“”‘’]")
-_OPENS = re.compile(r"[\s(\[{—–*_-]")
+# A pair of marks around words of one line, or an apostrophe inside a word; a mark without a partner may mean inches.
+_STRAIGHT = re.compile(r"(?<![^\s(\[—–*_-])\"(?=[^\s\"])[^\"\n]{1,400}(?<=[^\s\\])\"(?![\w\"])")
+_APOSTROPHE = re.compile(r"(?<=[A-Za-z])'(?=[A-Za-z])")
+_PAIRED = re.compile(r"“[^“”\"\n]{1,400}”")
+_CURLY_APOSTROPHE = re.compile(r"(?<=[A-Za-z])’(?=[A-Za-z])")
 _SPACE = re.compile(r"(?<=[^\W_]) (?=[^\W_])")
 
 # Latin letters and the Cyrillic ones that most typefaces draw alike
@@ -21,22 +23,29 @@ LOOK_ALIKES = dict(zip("aceopxyisjABCEHKMOPTX", "асеорхуіѕјАВСЕН�
 
 
 def _curled(text: str, _: np.random.Generator) -> Iterator[Place]:
-    for match in _STRAIGHT.finditer(text):
-        at = match.start()
-        if match[0] == "'":
-            yield (Edit(at, at + 1, "’"),)
-        else:
-            yield (Edit(at, at + 1, "“" if at == 0 or _OPENS.match(text[at - 1]) else "”"),)
+    for line in re.finditer(r".+", text):
+        for match in _STRAIGHT.finditer(text, *line.span()) if line[0].count('"') % 2 == 0 else ():
+            start, end = match.span()
+            yield Edit(start, start + 1, "“"), Edit(end - 1, end, "”")
+    for match in _APOSTROPHE.finditer(text):
+        yield (Edit(*match.span(), "’"),)
 
 
 def _straightened(text: str, _: np.random.Generator) -> Iterator[Place]:
-    for match in _CURLY.finditer(text):
-        yield (Edit(*match.span(), '"' if match[0] in "“”" else "'"),)
+    for match in _PAIRED.finditer(text):
+        start, end = match.span()
+        yield Edit(start, start + 1, '"'), Edit(end - 1, end, '"')
+    for match in _CURLY_APOSTROPHE.finditer(text):
+        yield (Edit(*match.span(), "'"),)
 
 
 def _disguised(text: str, generator: np.random.Generator) -> Iterator[Place]:
     """One letter of a word by its look-alike."""
-    words = [match for match in ENGLISH_WORD.finditer(text) if not is_number_word(match[0])]
+    words = [
+        match
+        for match in ENGLISH_WORD.finditer(text)
+        if not is_number_word(match[0]) and (match[0].isupper() or match[0][1:].islower() or len(match[0]) == 1)
+    ]
     for match, draw in zip(words, generator.random(len(words)).tolist(), strict=True):
         letters = [at for at in range(*match.span()) if text[at] in LOOK_ALIKES]
         if letters:

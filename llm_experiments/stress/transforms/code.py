@@ -1,7 +1,8 @@
 """Python code that computes the same: without comments, or with local variables renamed.
 
-Code is edited in fenced blocks, and where a whole text is a Python module (as in RewardBench). It must parse; what
-comes out must have the same syntax tree up to the names, or the block stays as it is.
+Code is edited in fenced blocks, and where a whole text is a Python module. Of the body of a function without its head,
+as RewardBench has them, comments are removed, but no variable is renamed, for it may be a parameter. Code must parse;
+what comes out must have the same syntax tree up to the names, or it stays as it is.
 """
 
 import ast
@@ -30,6 +31,16 @@ def _blocks(text: str) -> list[tuple[int, int]]:
     if "```" in text:
         return [match.span(1) for match in _FENCED.finditer(text)]
     return [(0, len(text))] if len(text) <= _LONGEST and _DEFINES.search(text) else []
+
+
+def _head(text: str) -> str:
+    """Of the function whose body the text is; the first line may have lost its indent."""
+    return "def f():\n" + ("" if text[:1].isspace() else "    ")
+
+
+def _is_body(text: str) -> bool:
+    """Do the lines parse as the body of a function that returns something? (Its head is in the prompt.)"""
+    return "return " in text and _parse(_head(text) + text) is not None
 
 
 def _parse(source: str) -> ast.Module | None:
@@ -141,6 +152,9 @@ def _names_of_scope(scope: ast.AST) -> set[str]:
 
 def comments_removed(text: str, generator: np.random.Generator, strength: float) -> str:
     """Python comments removed, docstrings kept."""
+    if strength and "```" not in text and len(text) <= _LONGEST and _is_body(text):
+        body = _edit_code(_head(text) + text, generator, strength, _without_comments)
+        return body.removeprefix(_head(text))
     return _edit_code(text, generator, strength, _without_comments)
 
 
@@ -156,7 +170,9 @@ def variables_renamed(text: str, generator: np.random.Generator, strength: float
 
 
 # The code changes on purpose; that it still computes the same is what the syntax trees say.
-_GATE = Gate(code_preserved=False, numbers_preserved=False, min_length_ratio=0.3, max_length_ratio=2.0)
+_GATE = Gate(
+    code_preserved=False, numbers_preserved=False, names_preserved=False, min_length_ratio=0.3, max_length_ratio=2.0
+)
 
 TRANSFORMATIONS = (
     Transformation(

@@ -15,8 +15,10 @@ from llm_experiments.stress.vocabulary import entries, occurrences, opens_senten
 _NEXT_WORD = re.compile(r" [A-Za-z]")
 _NO_CONTRACTION_BEFORE = re.compile(r"(?i) (?:and|or|but|because|when|if|as|than|that|where|while|though)\b")
 _NO_CONTRACTION_AFTER = re.compile(r"(?i)\b(?:what|who|where|how|whatever|whoever|wherever|which|than|as|so) $")
-_PERFECT = ("I have", "you have", "we have", "they have", "who have")
-_PARTICIPLE = re.compile(r"(?i) (?:[a-z]+(?:ed|en)|had|got|done|made|gone|found|read|heard|left|put|become)\b")
+_PARTICIPLE = re.compile(
+    r"(?i) (?:[a-z]+(?:ed|en)|had|got|done|made|gone|found|read|heard|left|put|become|won|lost|kept|told|said|felt"
+    r"|thought|brought|bought)\b"
+)
 # "Don't you", "Isn't it", "Why don't we": the subject stands between the verb and its "not"
 _INVERTED = re.compile(r"(?i) (?:i|you|s?he|it|we|they|th(?:is|at|es|os)e?|there|the|an?|all|any|everyone|people|my)\b")
 _QUESTION = re.compile(r"(?i)\b(?:why|how|what|when|where|who|which) $")
@@ -42,7 +44,7 @@ def _stays_apart(text: str, start: int, end: int, entry: str) -> bool:
         not _NEXT_WORD.match(text, end)
         or bool(_NO_CONTRACTION_BEFORE.match(text, end))
         or bool(_NO_CONTRACTION_AFTER.search(text[max(0, start - 12) : start]))
-        or (entry in _PERFECT and not _PARTICIPLE.match(text, end))
+        or (entry.endswith(" have") and not _PARTICIPLE.match(text, end))
     )
 
 

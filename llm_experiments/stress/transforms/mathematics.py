@@ -14,10 +14,10 @@ from llm_experiments.stress.validity import Gate
 _BOXED = re.compile(r"\\(?:boxed|fbox) ?\{")
 _LONGEST = 400  # characters of an answer
 _PLAIN_TEXT = re.compile(r"[\w .,%/:-]+")
-# "the answer is 42", "Answer: $42", "A: 42", "#### 42"; the number is the first group
+# "the answer is 42", "Answer: $42", "#### 42", with nothing behind it on its line; the number is the first group
 _STATED = re.compile(
-    r"(?im)(?:^A: *\$?|####\s|\b(?:answer|result|total|solution)(?: (?:is|equals)|:)\*{0,2} *[*$]{0,2})"
-    r"(-?\d[\d,]*(?:\.\d+)?)(?![\w,.%/^*+=-]*\w)"
+    r"(?im)(?:^####\s|\banswer(?: (?:is|equals)|:)\*{0,2} *[*$]{0,2})"
+    r"(-?\d[\d,]*(?:\.\d+)?)(?=\$?\*{0,2}\.?\*{0,2}[ \t]*$)"
 )
 
 

@@ -12,9 +12,16 @@ from llm_experiments.stress.transformation import Transformation
 from llm_experiments.stress.validity import Gate
 from llm_experiments.stress.vocabulary import is_english, occurrences, opens_sentence
 
-# Five digits or more: 2024 is a year. Not part of a fraction, a date, an index, or behind a state ("CA 90210").
-_PLAIN = re.compile(r"(?<![\w.,#/:^=+*<>-])(?<![A-Z]{2} )\d{5,12}(?![\w,/:^=+*<>-]|\.\d)")
-_SEPARATED = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?![\w,]|\.\d)")
+# Five digits or more (2024 is a year) of money or of things that are counted, as their plural shows; other numbers may
+# be codes, such as a zip code's, or strings of digits.
+_PLAIN = re.compile(
+    r"(?<=[$€£])\d{5,12}(?![\w/:^=+*<>-]|[.,]\d)"
+    r"|(?<![\w.,#/:^=+*<>'\"“-])\d{5,12}(?= (?:people|men|women|children|[a-z]{2,}[^\W\diuosx]s)\b)"
+)
+_NO_COUNT = re.compile(r" (?:says|pays|goes|this|was|has|does|gets|gives|makes|means|equals|matches|yields|becomes)\b")
+_CODE = re.compile(r"(?i)\b(?:zip|codes?|numbers?|ids?|no\.|case|order|room|flight|model|item|rooms?|extension) $")
+# Not in a set, a tuple or an index: {1,234} has two members.
+_SEPARATED = re.compile(r"(?<![\w.,{(\[\"'“])\d{1,3}(?:,\d{3})+(?![\w,})\]\"'”]|\.\d)")
 _PERCENT = re.compile(r"(?<=\d)%(?=[\s.,;:!?)]|$)")
 _SMALL = re.compile(r"(?<=[a-z] )([2-9]|1[0-2])(?= [a-z]{3,})")
 # "step 3 of", "chapter 2", "5 plus 3": labels and formulas, not counts
@@ -23,14 +30,18 @@ _LABEL = re.compile(
     r"|options?|types?|grades?|sections?|equals?|plus|minus|times|by|is|of|over|than|and|to|from) $"
 )
 _OPERATOR = re.compile(r" (?:plus|minus|times|mod|divided|multiplied|squared|cubed|over|and|to|equals|is|are)\b")
-_LARGER = re.compile(r"(?i)[ -](?:hundred|thousand|dozen|million|billion|thirds?|fourths?|fifths?|quarters?|halves)\b")
+_LARGER = re.compile(
+    rf"(?i)[ -](?:{'|'.join(WORDS)}|hundred|thousand|dozen|million|billion|thirds?|fourths?|fifths?|quarters?|halves)\b"
+)
+_SMALLER = re.compile(rf"(?:\b(?:{'|'.join(WORDS)}|[a-z]+ty)|hundred and|thousand and) $")
 _NAMES = {value: word for word, value in WORDS.items()}
 _COUNTS = {word: value for word, value in WORDS.items() if value >= 2}  # "one" is a pronoun as well
 
 
 def _with_separators(text: str, _: np.random.Generator) -> Iterator[Place]:
     for match in _PLAIN.finditer(text):
-        if match[0][0] != "0":
+        before = text[max(0, match.start() - 12) : match.start()]
+        if match[0][0] != "0" and not _CODE.search(before) and not _NO_COUNT.match(text, match.end()):
             yield (Edit(*match.span(), f"{int(match[0]):,}"),)
 
 
@@ -55,7 +66,8 @@ def _in_words(text: str, _: np.random.Generator) -> Iterator[Place]:
 def _in_figures(text: str, _: np.random.Generator) -> Iterator[Place]:
     for start, end, word in occurrences(text, _COUNTS):
         before = text[max(0, start - 10) : start].lower()
-        if not opens_sentence(text, start) and not _LARGER.match(text, end) and not before.endswith("hundred and "):
+        part = _LARGER.match(text, end) or _SMALLER.search(before)  # of a larger number: twenty one
+        if not opens_sentence(text, start) and not part:
             yield (Edit(start, end, str(_COUNTS[word])),)
 
 

@@ -32,11 +32,15 @@ def _without_serial_comma(text: str, _: np.random.Generator) -> Iterator[Place]:
 
 
 def _other_dash(text: str, _: np.random.Generator) -> Iterator[Place]:
-    for match in _DASH.finditer(text):
-        if match[0].strip() == "—":
-            yield (Edit(*match.span(), " - "),)
-        elif match[0].startswith(" ") and match[0].endswith(" "):
-            yield (Edit(*match.span(), "—"),)
+    for line in re.finditer(r".+", text):
+        dashes = list(_DASH.finditer(text, *line.span()))
+        if ": - " in line[0] or line[0].lstrip().startswith("- ") or len(dashes) > 2:
+            continue  # marks of a list
+        for match in dashes:
+            if match[0].strip() == "—":
+                yield (Edit(*match.span(), " - "),)
+            elif match[0].startswith(" ") and match[0].endswith(" "):
+                yield (Edit(*match.span(), "—"),)
 
 
 _SAME_WORDS = Gate(min_similarity=0.3, min_length_ratio=0.8, max_length_ratio=1.25)

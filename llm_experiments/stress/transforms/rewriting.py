@@ -103,7 +103,8 @@ def translation(
 
 
 def _transformation(name: str, rewriter: Rewriter, gate: Gate, description: str) -> Transformation:
-    name = re.sub(r"\W+", "_", f"{name}_{Path(rewriter.model).name}".lower())
+    model = Path(rewriter.model).name if Path(rewriter.model).is_dir() else rewriter.model  # of the hub, with its owner
+    name = re.sub(r"\W+", "_", f"{name}_{model}".lower())
     family = name.split("_", 1)[0]
     return Transformation(name, family, "invariance", partial(_rewritten, rewriter), gate, description)
 
@@ -127,8 +128,8 @@ def _rewritten(rewriter: Rewriter, text: str, generator: np.random.Generator, st
 
 
 def _paragraphs(text: str, spans: list[Span]) -> list[tuple[int, int]]:
-    """Where paragraphs stand that no block of code reaches into."""
-    blocks = [span for span in spans if span.kind == "code" and "\n" in text[span.start : span.end]]
+    """Where paragraphs stand that no block of code or formula of several lines reaches into."""
+    blocks = [span for span in spans if "\n" in text[span.start : span.end]]
     found, at = [], 0
     for match in _PARAGRAPH.finditer(text):
         start, end = match.span()

@@ -7,20 +7,29 @@ import numpy as np
 
 from llm_experiments.stress.edits import ENGLISH_WORD, Edit, Place, edit_some, like
 from llm_experiments.stress.numbers import is_number_word
+from llm_experiments.stress.protected import names_in_code
 from llm_experiments.stress.transformation import Transformation
 from llm_experiments.stress.validity import Gate
-from llm_experiments.stress.vocabulary import entries, occurrences
+from llm_experiments.stress.vocabulary import entries, is_english, occurrences
 
 _SHORTEST = 5  # letters, so that a slip leaves the word legible
+# names of software that prose writes like words
+_SOFTWARE = {"angular", "django", "docker", "flask", "gensim", "hadoop", "kafka", "keras", "linux", "mysql", "nginx"}
+_SOFTWARE |= {"numpy", "pandas", "pytest", "python", "react", "redis", "scipy", "seaborn", "spark", "torch", "ubuntu"}
 
 
 def _slips(text: str, generator: np.random.Generator) -> Iterator[Place]:
     """Two inner letters exchanged, or an inner letter doubled: the slips that keep a word's first and last letter."""
     real = {word for (word,) in entries("slips.txt")}  # from "trial" no slip makes "trail"
+    kept = names_in_code(text) | _SOFTWARE
     words = [
         match
-        for match in ENGLISH_WORD.finditer(text)
-        if len(match[0]) >= _SHORTEST and match[0][1:].islower() and not is_number_word(match[0])
+        for match in ENGLISH_WORD.finditer(text if is_english(text) else "")
+        if len(match[0]) >= _SHORTEST
+        and match[0][1:].islower()
+        and not is_number_word(match[0])
+        and match[0].lower() not in kept
+        and match[0] not in kept
     ]
     for match, (place, double) in zip(words, generator.random((len(words), 2)).tolist(), strict=True):
         word = match[0]
