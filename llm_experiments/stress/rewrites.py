@@ -17,8 +17,8 @@ from llm_experiments.stress.sides import with_words, words_of
 from simulations.results import UserError
 
 Key = tuple[str, str]
-# Of the 1200 paraphrases and translations by GPT-4.1 of Razin et al. (2025), all but three lie within: "A" may become
-# "The correct answer is A." in a paraphrase, and a paragraph may lose seven eighths.
+# Of 1200 pairs put into other words, French or Spanish by GPT-4.1 (Razin et al. 2025), all but two lie within: "A" may
+# become a sentence, and a paragraph may lose seven eighths. Beyond lie two prompts that were answered ("non").
 LONGER, LONGER_BY = 8, 130
 SHORTER, SHORTER_BY = 1 / 8, 10  # ratio, and characters on top of it
 

@@ -21,7 +21,9 @@ _LINK = re.compile(r"(?<![!\\])(\[)[^\[\]\n]{1,200}(\]\()[^\s()]{1,2000}\)")
 
 _MARKED = re.compile(r"[*_`#\[|<$\\>]")
 _LABEL = re.compile(r"(?:[-*+•] |\d{1,3}[.)] )?([A-Za-z][\w ,'’-]{1,40})(?=:(?:\s|$))")
-_OPENING = re.compile(r"([A-Za-z][^.!?\n]{1,118}[.!?])(?=\s|$)|([A-Za-z][\w '’-]{1,60})(?=, )")
+_OPENING = re.compile(
+    r"(?!(?:Dr|Mrs?|Ms|Prof|St)\.)([A-Za-z][^.!?\n]{1,118}[.!?])(?=\s|$)|([A-Za-z][\w '’-]{1,60})(?=, )"
+)
 
 _BULLET = re.compile(r"(?m)^[ \t]*([-*+•])(?= \S)")
 _ORDINAL = re.compile(r"(?m)^[ \t]*\d{1,3}([.)])(?= \S)")
