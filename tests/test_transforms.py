@@ -62,6 +62,8 @@ EXAMPLES = [
     ("synonyms", "C'est une chose que nous avons often vue dans la maison.", None),
     ("answer_unboxed", "It is $\\boxed{\\frac{1}{2}}$ or \\boxed{3}.", "It is $\\frac{1}{2}$ or 3."),
     ("answer_boxed", "The answer is 42.", "The answer is $\\boxed{42}$."),
+    ("answer_boxed", "It is so.\nA: $42", "It is so.\nA: $\\boxed{\\$42}$"),
+    ("answer_boxed", "A: 4\nB: 3", None),
     ("answer_boxed", "The answer is 42 in $\\boxed{43}$.", None),
     ("answer_headed", "So $x = \\boxed{7}$.", "So $x = 7$.\n\n# Answer\n\n7"),
 ]  # fmt: skip

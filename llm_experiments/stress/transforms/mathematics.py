@@ -14,9 +14,9 @@ from llm_experiments.stress.validity import Gate
 _BOXED = re.compile(r"\\(?:boxed|fbox) ?\{")
 _LONGEST = 400  # characters of an answer
 _PLAIN_TEXT = re.compile(r"[\w .,%/:-]+")
-# "the answer is 42", "Answer: $42", "#### 42", with nothing behind it on its line; the number is the first group
+# "the answer is 42", "Answer: $42", "A: 42", "#### 42", with nothing behind it; the number is the first group
 _STATED = re.compile(
-    r"(?im)(?:^####\s|\banswer(?: (?:is|equals)|:)\*{0,2} *[*$]{0,2})"
+    r"(?im)(?:^####\s|(?-i:^A: *\$?)|\banswer(?: (?:is|equals)|:)\*{0,2} *[*$]{0,2})"
     r"(-?\d[\d,]*(?:\.\d+)?)(?=\$?\*{0,2}\.?\*{0,2}[ \t]*$)"
 )
 
@@ -44,7 +44,7 @@ def _unboxed(text: str, _: np.random.Generator) -> Iterator[Place]:
 
 
 def _boxed(text: str, _: np.random.Generator) -> Iterator[Place]:
-    if _BOXED.search(text):
+    if _BOXED.search(text) or "\nB:" in text:  # A and B are options or speakers
         return
     for match in list(_STATED.finditer(text))[-1:]:  # the last answer is the final one
         start, end = match.span(1)
