@@ -18,8 +18,8 @@ PARTS = ("prompt", "chosen", "rejected")
 def worst_examples(folder: Path, table: Sequence[Row], *, keep: int) -> tuple[list[Row], list[str]]:
     """The `keep` worst pairs of every line of `table`, worst first over all, and a sentence for each file missing.
 
-    Of several strengths the largest is shown. `severity` is in units of the spread of the model's own rewards,
-    so that models can be ranked together.
+    Of several strengths the largest is shown. `severity` is in units of the model's own typical margin, so
+    that models can be ranked together.
     """
     notes: list[str] = []
     originals = _read(folder, "originals.jsonl", notes, "examples are shown as they were scored, nothing marked")

@@ -3,6 +3,7 @@ are not called robust on real texts."""
 
 import re
 
+import numpy as np
 import pytest
 from stress_worlds import DAMAGED, SWAPPED, pairs, truth
 
@@ -12,7 +13,7 @@ from llm_experiments.stress.scorers import FunctionScorer
 from llm_experiments.stress.shifts import shift_by
 from llm_experiments.stress.suite import stress_scorers
 from llm_experiments.stress.verdict import RULES, VERDICTS, decide
-from simulations.results import Row, UserError
+from simulations.results import Row, UserError, read_rows
 
 
 def interval(low: float, value: float, high: float) -> Row:
@@ -46,7 +47,7 @@ DROP = {"difference": (-0.2, -0.05, -0.01), "p_holm": 0.04}
 
 RULE = {  # what meets each rule, and what just does not; the model, and its rows
     "ties": (
-        ("inconclusive", model((0.4, 0.5, 0.6), near_ties=0.06), [kept(), SEEN]),
+        ("inconclusive", model(near_ties=0.06), [kept(), SEEN]),
         ("robust", model(near_ties=0.05), [kept(), SEEN]),
     ),
     "length": (
@@ -54,6 +55,7 @@ RULE = {  # what meets each rule, and what just does not; the model, and its row
         ("inconclusive", model(**LONG, where_wrong=(0.1, 0.3, 0.51)), [kept(), SEEN]),
         ("robust", model(agreement=(0.84, 0.9, 0.95), where_wrong=(0.1, 0.3, 0.49)), [kept(), SEEN]),
         ("robust", model(**LONG, where_wrong=(0.51, 0.6, 0.7)), [kept(), SEEN]),
+        ("inconclusive", model(**LONG, where_wrong=(0.5, 0.6, 0.7)), [kept(), SEEN]),
         ("inconclusive", model(**LONG), [kept(), SEEN]),
     ),
     "chance": (
@@ -135,7 +137,10 @@ def verdict_of(folder, reward, shifts=(SWAPPED, DAMAGED), some=None, **options) 
 def test_an_inverse_model_is_asked_whether_columns_or_sign_are_swapped(tmp_path):
     found = verdict_of(tmp_path, lambda prompt, response: -truth(prompt, response))
     assert (found["verdict"], found["accuracy"]["value"]) == ("uninformative", 0.0)
-    assert "the wrong way round: are the columns, or the sign of the rewards, swapped?" in found["meaning"]
+    said = "the wrong way round: are the columns, or the sign of the rewards, swapped?"
+    assert said in found["meaning"]
+    assert said in decide(model((0.3, 0.4, 0.49)), [])["meaning"]
+    assert said not in decide(model((0.3, 0.4, 0.5)), [])["meaning"]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +169,22 @@ def test_a_gain_on_many_prompts_and_a_loss_on_one_is_no_drop(tmp_path):
     assert row["p_holm"] < 1e-6
     assert row["difference"]["value"] < -0.05 < row["difference"]["high"]
     assert not any("changes the accuracy" in reason for reason in made["models"][0]["reasons"])
+
+
+def test_a_sure_judge_is_compared_by_its_log_odds(tmp_path):
+    """P(Yes) is 1 for all that it reads: these would be ties."""
+
+    class Judge(FunctionScorer):
+        kind = "generative"
+
+        def rewards(self, texts, *, paired):
+            odds = 40 + super().rewards(texts, paired=paired)["scores"]
+            return {"scores": 1 / (1 + np.exp(-odds)), "log_odds": odds}
+
+    made = stress_scorers(pairs(100), (SWAPPED, DAMAGED), {"m": Judge(truth)}, tmp_path)["models"][0]
+    assert (made["verdict"], made["tie_rate"], made["accuracy"]["value"]) == ("robust", 0.0, 1.0)
+    for row in read_rows(tmp_path / "scores" / "m" / "original.jsonl"):
+        assert (row["scores_chosen"], row["scores_rejected"], row["results"]) == (1.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("said", [None, "x", float("nan")])
