@@ -175,14 +175,14 @@ def test_fillers_stand_around_the_text_and_code_stays_alone():
 
 
 def test_bullets_move_only_where_no_order_is_stated():
-    free = "You need:\n- apples\n- flour\n- butter\n- sugar\n"
+    free = "You need:\n- 2 apples\n- flour\n- butter\n- sugar\n"
     moved = {edited("bullet_order", free, seed=seed) for seed in range(5)}
     assert len(moved) > 1
     assert all(sorted(text.splitlines()) == sorted(free.splitlines()) for text in moved)
     for stated in (
         "Follow these steps:\n- mix\n- bake\n- eat\n",
         "You need:\n- first apples\n- flour\n- butter\n",
-        "You need:\n- 2 apples\n- flour\n- butter\n",
+        "You need:\n- apples. Peel them\n- flour\n- butter\n",
         "You need:\n1. apples\n2. flour\n3. butter\n",
         "You need:\n- apples\n  - red\n- flour\n- butter\n",
         "Syllabus:\n- Sets\n- Limits\n- Integrals\n",  # a lead that names no set of things

@@ -26,15 +26,15 @@ class Gate:
     `numbers_preserved`: the same numbers, as values: 1,000 is 1000 is one thousand. `code_preserved`: the same code
     spans. Edit similarity (see `edit_similarity`) and the ratio of lengths in characters lie in their ranges.
     `script_kept`: the letters are of the same scripts in the same shares (a language, as far as its script tells).
-    `names_preserved`: the same words with capitals or underscores inside, names of programs' parts: `DataFrame`.
-    Whatever the gate, JSON stays JSON and curly quotation marks come in pairs if they did.
+    `form_preserved`: the same words with capitals or underscores inside, which are names of programs' parts; JSON stays
+    JSON, and curly quotation marks come in pairs, if they did.
     `english_kept`: what reads as English still does, for rewrites that could answer in another language.
     """
 
     numbers_preserved: bool = True
     code_preserved: bool = True
     script_kept: bool = True
-    names_preserved: bool = True
+    form_preserved: bool = True
     english_kept: bool = False
     min_similarity: float = 0.0
     max_similarity: float = 1.0
@@ -50,16 +50,12 @@ def check(gate: Gate, before: str, after: str) -> str | None:
         return "too short"
     if len(after) > gate.max_length_ratio * len(before) + _SLACK:
         return "too long"
-    if _is_json(before) and not _is_json(after):
-        return "no JSON any more"
+    if gate.form_preserved and (reason := _form_lost(before, after)):
+        return reason
     if gate.code_preserved and not _keeps_code(before, after):
         return "code changed"
     if gate.numbers_preserved and number_values(before) != number_values(after):
         return "numbers changed"
-    if gate.names_preserved and _inner_names(before) != _inner_names(after):
-        return "names changed"
-    if before.count("“") == before.count("”") and after.count("“") != after.count("”"):
-        return "quotes unpaired"
     if gate.script_kept and _script_drift(before, after) > _SCRIPT_DRIFT:
         return "script changed"
     if gate.english_kept and is_english(before) and not is_english(after):
@@ -125,6 +121,16 @@ def _keeps_code(before: str, after: str) -> bool:
 
 def _code(text: str) -> Counter[str]:
     return Counter(text[start:end].strip() for start, end, kind in protected_spans(text) if kind == "code")
+
+
+def _form_lost(before: str, after: str) -> str | None:
+    if _is_json(before) and not _is_json(after):
+        return "no JSON any more"
+    if _inner_names(before) != _inner_names(after):
+        return "names changed"
+    if before.count("“") == before.count("”") and after.count("“") != after.count("”"):
+        return "quotes unpaired"
+    return None
 
 
 def _inner_names(text: str) -> Counter[str]:

@@ -18,18 +18,19 @@ _PROSE_START = re.compile(r"[\"“(*]*[A-Z]")
 
 _ITEM = r"[-*+•] \S.*"
 _LIST = re.compile(rf"(?m)^(?:{_ITEM}\n){{2,60}}{_ITEM}$(?!\n[ \t]+\S)")
-# An item that says where it stands, or refers to another, and a lead that announces an order
+# An item that says where it stands, or refers to another
 _ORDERED = re.compile(
     r"(?i)\b(?:first|second|third|fourth|fifth|next|then|last|lastly|finally|final|afterwards?|after|before|now|step"
     r"|previous|previously|above|below|following|former|latter|also|another|other|others|again|once|begin|start|remaining"
     r"|repeat|continue|therefore|thus|so|however|but|and then|morning|afternoon|evening|night|monday|tuesday|wednesday"
-    r"|thursday|friday|saturday|sunday|week|day|year|month|it|they|them|these|those|this|that|such|same)\b|\d|:\s*$"
+    r"|thursday|friday|saturday|sunday|week|day|year|month|it|they|them|these|those|this|that|such|same)\b|:\s*$"
 )
 # A lead after which things are named that have no order ...
 _SET = re.compile(
     r"(?i)\b(?:you(?:'ll| will)? need|ingredients|materials|supplies|equipment|utensils|shopping list)\b.*:\W*$"
+    r"|\b(?:some|common|popular|several|examples)\b.*\b(?:include|including|such as):\W*$"
 )
-_THING = re.compile(r"[-*+•] (?:[\w'’()/&-]+,? ){0,7}[\w'’()/&-]+[.,;]?")  # ... and an item of a few words
+_THING = re.compile(r"[-*+•] (?:[\w'’()/&-]+,? ){0,13}[\w'’()/&-]+[.,;]?")  # ... and an item that is no sentence
 
 
 @cache
@@ -66,13 +67,13 @@ def filler_sentences(text: str, generator: np.random.Generator, strength: float)
 def reordered_bullets(text: str, generator: np.random.Generator, strength: float) -> str:
     """The items of a bullet list in another order.
 
-    Only lists of three or more things to have at hand ("you will need:"), named in a few words, of which none has a
-    number, a word of order or a word that refers to another item: what a reader takes for a set.
+    Only lists of three or more things to have at hand ("you will need:") or examples ("some vegetables include:"), of
+    which none has a word of order or a word that refers to another item: what a reader takes for a set.
     """
     if strength == 0:
         return text
     pieces, end = [], 0
-    mask = protection_mask(text)
+    mask = protection_mask(text, targets=frozenset({"number"}))  # "2 apples" moves as a whole
     for match in _LIST.finditer(text):
         draw, order = generator.random(), generator.permutation(match[0].count("\n") + 1)
         items = match[0].split("\n")

@@ -171,7 +171,7 @@ def variables_renamed(text: str, generator: np.random.Generator, strength: float
 
 # The code changes on purpose; that it still computes the same is what the syntax trees say.
 _GATE = Gate(
-    code_preserved=False, numbers_preserved=False, names_preserved=False, min_length_ratio=0.3, max_length_ratio=2.0
+    code_preserved=False, numbers_preserved=False, form_preserved=False, min_length_ratio=0.3, max_length_ratio=2.0
 )
 
 TRANSFORMATIONS = (

@@ -102,18 +102,18 @@ def _damage(name: str, apply: Apply, gate: Gate, description: str) -> Transforma
 _LOSS = Gate(
     numbers_preserved=False,
     code_preserved=False,
-    names_preserved=False,
+    form_preserved=False,
     script_kept=False,
     min_length_ratio=0.0,
     max_similarity=0.98,
 )
 _SAME_SHAPE = Gate(
-    numbers_preserved=False, code_preserved=False, names_preserved=False, min_length_ratio=0.8, max_length_ratio=1.25
+    numbers_preserved=False, code_preserved=False, form_preserved=False, min_length_ratio=0.8, max_length_ratio=1.25
 )
 _OTHER = Gate(
     numbers_preserved=False,
     code_preserved=False,
-    names_preserved=False,
+    form_preserved=False,
     script_kept=False,
     min_length_ratio=0.02,
     max_length_ratio=50.0,
