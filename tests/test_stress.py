@@ -26,7 +26,7 @@ from llm_experiments.stress.scorers import FunctionScorer
 from llm_experiments.stress.shifts import combined, shift_by
 from llm_experiments.stress.suite import _record, stress_scorers
 from llm_experiments.stress.verdict import JUDGED
-from simulations.results import UserError, read_json, read_rows, write_json
+from simulations.results import UserError, read_json, read_rows, write_json, write_rows
 
 
 def stress(folder, rewards, shifts=(SWAPPED, DAMAGED), count=150, **options):
@@ -172,9 +172,15 @@ def test_a_rerun_keeps_where_the_first_run_was_computed(tmp_path):
     assert read_json(path) == kept
 
 
-def test_a_folder_from_before_costs_were_split_is_still_summarised(tmp_path):
+def test_a_folder_from_before_is_still_summarised(tmp_path):
+    """Costs were not split, rows said nothing of tolerances, nor texts of sides."""
     place = tmp_path / "scores" / "m"
     stress_scorers(pairs(20), (SWAPPED,), {"m": FunctionScorer(truth)}, tmp_path)
+    files = [f"texts/{SWAPPED.name}", "scores/m/original", f"scores/m/{SWAPPED.name}"]
+    for name, column in zip(files, ("one_sided", "tie_tolerance", "tie_tolerance"), strict=True):
+        rows = read_rows(tmp_path / f"{name}.jsonl")
+        assert all(row.pop(column) is not None for row in rows)
+        write_rows(tmp_path / f"{name}.jsonl", rows)
     cost = {name: {"responses": 40, "computed": 30} for name in ("original", SWAPPED.name)}
     write_json(place / "model.json", {"name": "m", "source": "m", "kind": "function", "notes": [], "cost": cost})
     made = stress_scorers(pairs(20), (SWAPPED,), {"m": FunctionScorer(truth)}, tmp_path)

@@ -111,7 +111,9 @@ def _text_row(pair: Pair) -> Row:
 
 
 def _write_once(path: Path, rows: list[Row]) -> None:
-    if not path.exists():
+    """Rows of a folder from before may lack what is said of a text since."""
+    found = read_rows(path) if path.exists() else None
+    if found is None:
         write_rows(path, rows)
-    elif read_rows(path) != rows:
+    elif len(found) != len(rows) or not all(old.items() <= row.items() for old, row in zip(found, rows, strict=True)):
         raise UserError(f"{path}: holds other texts than this version makes; choose another --output")
