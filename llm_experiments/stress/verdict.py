@@ -63,8 +63,8 @@ def decide(model: Row, table: Sequence[Row], suite: Sequence[str] = ()) -> Row:
     damaged = [row for row in judged if row["purpose"] == "sensitivity"]
     accuracy = model["accuracy"]
     if model["near_ties"] > TIED:
-        reason = f"{model['near_ties']:.3f} of the original pairs count as ties although their rewards differ"
-        return _found("inconclusive", OPEN, [f"{reason}: give a smaller --tie_tolerance, or rewards on a larger scale"])
+        tied = f"{model['near_ties']:.3f} of the original pairs count as ties although their rewards differ"
+        return _found("inconclusive", OPEN, [f"{tied}; if by more than rounding, give a smaller --tie_tolerance"])
     if reason := _reads_length(model["length"]):
         return _found("length-driven", EXPLAINED, [reason])
     if accuracy["high"] < 0.5:
