@@ -65,6 +65,7 @@ def test_one_step_changes_agree_in_the_corners(seed, soft_cap, **sizes):
 def test_the_coefficient_agrees_and_keeps_its_range_in_the_corners(vocabulary, sharpness, seed):
     meeting = draw_meeting(np.random.default_rng(seed), vocabulary=vocabulary, sharpness=sharpness)
     agree("token_overlap_coefficient", meeting)
+    agree("token_overlap_range", meeting)
     value = witnesses("token_overlap_coefficient").closed_form(meeting)
     if meeting.token == meeting.other_token:
         assert -1e-15 <= value <= 2

@@ -12,6 +12,7 @@ from theory.derivations import PROPOSITIONS, derive, flow, propositions
 from theory.derivations.algebra import evaluate, residual
 from theory.derivations.derivation import algebra, cited, non_negative, numeric
 from theory.derivations.flow import logistic_flow
+from theory.derivations.prose import to_latex as prose
 from theory.derivations.rendering import to_markdown
 from theory.derivations.symbols import D, V, a, b, c, delta, over_coordinates, over_words, p, q
 from theory.separation import separate
@@ -43,6 +44,36 @@ def test_proved_is_said_only_where_every_step_is_algebra():
     assert measured.check(instances=1).verdict == "not proved here: measured steps"
 
 
+def test_proved_is_not_said_of_steps_that_end_elsewhere_than_in_the_closed_form():
+    """However true they are."""
+    derivation = derive("explicit_one_step")
+    beside_the_point = replace(derivation, steps=(algebra("", over_words(delta(a, c) * p[c]), p[a]),))
+    truncated = replace(derivation, steps=derivation.steps[:-1])
+    for changed in (beside_the_point, truncated):
+        check = changed.check(instances=1)
+        assert check.holds
+        assert not check.proved
+        assert check.verdict == "not proved here: the algebra ends elsewhere"
+
+
+@pytest.mark.parametrize("name", PROPOSITIONS)
+def test_the_algebra_of_every_proposition_ends_in_its_closed_form(name):
+    derivation = derive(name)
+    assert derivation.ends_in_closed_form
+    last = [step for step in derivation.steps if step.kind == "algebra"][-1]
+    assert last.check(RNG).holds
+
+
+def test_a_step_that_shows_nothing_is_refused():
+    x = sp.Symbol("x")
+    with pytest.raises(ValueError, match="both sides are the same"):
+        algebra("", p[a], p[a])
+    with pytest.raises(ValueError, match="the left side is given"):
+        algebra("", x, 5, given={x: 5})
+    with pytest.raises(ValueError, match="the left side is given"):
+        non_negative("", x**2, 5, given={x**2: 5})
+
+
 def test_a_false_step_a_failing_measurement_and_a_disagreeing_witness_all_fail_the_check():
     derivation = derive("explicit_one_step")
     false_step = replace(derivation, steps=(*derivation.steps, algebra("wrong", p[a], q[a])))
@@ -68,6 +99,10 @@ def test_a_false_step_a_failing_measurement_and_a_disagreeing_witness_all_fail_t
         (over_words(p[c]), over_coordinates(p[c], c)),
         (sp.Derivative(p[a] ** 2, p[b]), 2 * p[a]),
         (delta(a, b) * p[a], delta(a, b) * q[b]),
+        (over_words(p[c]) ** 2, over_words(p[c] ** 2)),
+        (over_words(p[c] * q[a], a, c), over_words(p[c] * q[c])),
+        (1 / over_words(p[c]), over_words(1 / p[c])),
+        (over_words(sp.exp(p[c])), sp.exp(over_words(p[c]))),
     ],
 )
 def test_what_is_false_for_some_size_or_word_is_not_shown(left, right):
@@ -75,6 +110,10 @@ def test_what_is_false_for_some_size_or_word_is_not_shown(left, right):
 
 
 def test_what_is_true_for_every_size_is_shown():
+    pairs = over_words(p[c]) ** 2 - over_words(p[c] ** 2)
+    assert residual(pairs, over_words(p[c] * p[a] * (1 - delta(a, c)), a, c)) == 0
+    assert residual(over_words(p[c] / over_words(p[a], a)), sp.S.One) == 0
+    assert residual(over_words(sp.S.One), V) == 0
     assert residual(over_words(delta(a, c) * delta(b, c) * p[c]), delta(a, b) * p[b]) == 0
     assert residual(sp.Sum(p[a] * q[b], (a, 1, V), (b, 1, D)), over_words(p[a], a) * over_coordinates(q[b], b)) == 0
 
@@ -84,7 +123,7 @@ def test_a_sign_is_shown_term_by_term():
     free = sp.Symbol("z", real=True)
     assert non_negative("", (x + y) ** 2, x**2 + 2 * x * y + y**2).check(RNG).holds
     assert not non_negative("", (x - y) ** 2, x**2 - 2 * x * y + y**2).check(RNG).holds
-    assert not non_negative("", x * free, x * free).check(RNG).holds
+    assert not non_negative("", x * (free + 1) - x, x * free).check(RNG).holds
     assert not non_negative("", x, x + y).check(RNG).holds
 
 
@@ -100,6 +139,7 @@ def test_every_proposition_renders_on_a_terminal_in_latex_and_in_jupyter(name):
     derivation = derive(name)
     text, latex, markdown = derivation.to_text(), derivation.to_latex(), to_markdown(derivation)
     assert latex.isascii(), sorted({letter for letter in latex if not letter.isascii()})
+    assert r"\hbar" not in latex + markdown
     assert latex.count("{") == latex.count("}")
     assert latex.count("$") % 2 == 0
     assert latex.count(r"\item") == text.count("[algebra]") + text.count("[cited]") + text.count("[numeric]")
@@ -109,9 +149,18 @@ def test_every_proposition_renders_on_a_terminal_in_latex_and_in_jupyter(name):
         assert heading in markdown
 
 
+def test_a_formula_in_prose_is_typeset_as_one():
+    assert prose("by β² η g [S(ȳ, y⁺) - S(ȳ, y⁻)] / 2 to first") == (
+        r"by $\beta^{2} \eta g [S(\bar{y}, y^{+}) - S(\bar{y}, y^{-})] / 2$ to first"
+    )
+    assert prose("the pair (x, y⁺, y⁻) (an aside), a word") == "the pair $(x, y^{+}, y^{-})$ (an aside), a word"
+    assert prose("P(y⁺ beats y⁻) = 1[a = w] - 0.5.") == r"$P(y^{+}\text{ beats }y^{-}) = 1[a = w] - 0.5$."
+    assert prose("η - a rate - and ρ") == r"$\eta$ - a rate - and $\rho$"
+
+
 def test_jupyter_checks_every_step_as_it_renders_it():
     derivation = derive("explicit_one_step")
-    assert derivation._repr_markdown_().count("checked") == len(derivation.steps)
+    assert derivation._repr_markdown_().count("— checked") == len(derivation.steps)
     wrong = replace(derivation, steps=(*derivation.steps, algebra("A slip:", p[a], q[a])))
     assert "FAILS, left over: p[a] - q[a]" in wrong._repr_markdown_()
 

@@ -14,7 +14,8 @@ from theory.derivations.explicit_step import explicit_one_step
 from theory.derivations.generative import generative_bradley_terry_one_step, generative_cross_entropy_one_step
 from theory.derivations.implicit_step import implicit_one_step
 from theory.derivations.multi_token import shared_prefix, shared_terminator
-from theory.derivations.overlap_coefficient import token_overlap_coefficient, token_overlap_range
+from theory.derivations.overlap_coefficient import token_overlap_coefficient
+from theory.derivations.overlap_range import token_overlap_range
 from theory.derivations.preference import bradley_terry_gradient, log_partition
 from theory.derivations.shared_prompts import shared_prompts
 from theory.derivations.single_token import single_token_theorem

@@ -5,13 +5,14 @@ expression so that it can be compared with the closed form that `theory` impleme
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import permutations
+from itertools import product as cartesian
 from typing import Any
 
 import numpy as np
 import sympy as sp
-
-from theory.derivations.symbols import INDICES, SIZES
 
 
 def residual(left: sp.Expr, right: sp.Expr, given: Iterable[tuple[Any, Any]] = ()) -> sp.Expr:
@@ -19,79 +20,123 @@ def residual(left: sp.Expr, right: sp.Expr, given: Iterable[tuple[Any, Any]] = (
 
     Words and coordinates are taken to be in range (1 <= a <= V), which is what they mean.
     """
-    difference = in_range((left - right).doit())
-    for condition in given:
-        difference = in_range(difference.xreplace(dict([condition])).doit())
-    for reduce in (sp.expand, _expand_sums, _nest, _rename, _meet, _factor_sums, sp.expand_log, sp.simplify):
-        difference = in_range(reduce(difference))
+    conditions = [{key: value} for key, value in given]
+
+    def replaced(expression: sp.Expr) -> sp.Expr:
+        for condition in conditions:
+            expression = expression.xreplace(condition)
+        return expression
+
+    difference = replaced(_differentiated(left - right))
+    for reduce in (normal_form, sp.expand_log, _simplified):
+        difference = normal_form(replaced(normal_form(reduce(difference))))
         if difference == 0:
             break
     return difference
 
 
-def in_range(expression: sp.Expr) -> sp.Expr:
-    """Drop the branches of a Piecewise in which a word or coordinate is not one of the V or D there are."""
-
-    def keep(*branches: sp.Tuple) -> sp.Expr:
-        taken = [(value, condition.replace(_bounds_an_index, lambda _: sp.true)) for value, condition in branches]
-        return sp.Piecewise(*taken)
-
-    return expression.replace(sp.Piecewise, keep)
+def _differentiated(expression: sp.Expr) -> sp.Expr:
+    """Derivatives and limits taken; sums stay as they are."""
+    taken = expression.replace(sp.Derivative, lambda body, *variables: sp.diff(body, *variables))
+    return taken.replace(sp.Limit, lambda *limit: sp.Limit(*limit).doit())
 
 
-def _bounds_an_index(condition: sp.Basic) -> bool:
-    """1 <= a, a <= V and the like: a size and an index, or an index and one."""
-    if not isinstance(condition, sp.core.relational.GreaterThan | sp.core.relational.LessThan):
-        return False
-    return all(side in (*SIZES, *INDICES, sp.S.One) for side in condition.args)
+def _simplified(expression: sp.Expr) -> sp.Expr:
+    """By sympy, which is slow, and cannot make a polynomial that is left over vanish."""
+    opaque = {part: sp.Dummy(real=True) for part in expression.atoms(sp.Sum, sp.Indexed, sp.KroneckerDelta)}
+    plain = expression.xreplace(opaque)
+    if plain.is_polynomial():
+        return expression
+    return sp.simplify(plain).xreplace({name: part for part, name in opaque.items()})
 
 
-def _expand_sums(expression: sp.Expr) -> sp.Expr:
-    """Expand inside every sum, then split the sum of terms into a sum of sums."""
-    inner = expression.replace(sp.Sum, lambda body, *limits: sp.Sum(sp.expand(body), *limits).doit())
-    return sp.expand(inner)
+Ranges = dict[sp.Symbol, sp.Expr]  # running indices and the sizes up to which they run
 
 
-def _nest(expression: sp.Expr) -> sp.Expr:
-    """A sum of a product with a sum in it is one double sum, its indices in alphabetical order of their sizes."""
+def normal_form(expression: sp.Expr) -> sp.Expr:
+    """A sum of terms, each a number times one sum of one product, whose indices are named after their sizes.
 
-    def joined(body: sp.Expr, *limits: sp.Tuple) -> sp.Expr:
-        inner = [factor for factor in sp.Mul.make_args(body) if isinstance(factor, sp.Sum)]
-        if len(inner) != 1:
-            return sp.Sum(body, *limits)
-        (total,) = inner
-        return sp.Sum(body / total * total.function, *sorted(total.limits + limits, key=lambda limit: str(limit[2])))
-
-    return expression.replace(sp.Sum, joined)
-
-
-def _rename(expression: sp.Expr) -> sp.Expr:
-    """The sum over a from 1 to V is the sum over c from 1 to V: one running index per size."""
-
-    def renamed(body: sp.Expr, *limits: sp.Tuple) -> sp.Expr:
-        running = {index: sp.Symbol(f"index_{high}", integer=True, positive=True) for index, _, high in limits}
-        if len(set(running.values())) < len(limits) or set(running.values()) & body.free_symbols:
-            return sp.Sum(body, *limits)  # two indices of one size, or a name that is taken: leave it alone
-        return sp.Sum(body.subs(running), *((running[index], low, high) for index, low, high in limits))
-
-    return sp.expand(expression.replace(sp.Sum, renamed))
+    A product of sums is a sum over several indices; Σ_c 1[a = c] f(c) is f(a); 1[a = b] f(b) is 1[a = b] f(a). Equal
+    polynomials in sums over symbolic sizes have the same terms.
+    """
+    terms: dict[sp.Expr, sp.Expr] = defaultdict(lambda: sp.S.Zero)
+    for product, ranges in _products(expression):
+        number, term = _canonical(*_matched(product, ranges)).as_coeff_Mul()
+        terms[term] += number
+    return sp.Add(*(number * term for term, number in terms.items()))
 
 
-def _meet(expression: sp.Expr) -> sp.Expr:
-    """1[a = b] f(b) is 1[a = b] f(a)."""
+def _products(expression: sp.Expr) -> list[tuple[sp.Expr, Ranges]]:
+    """Products that, each summed over its ranges, add up to the expression."""
+    if isinstance(expression, sp.Add):
+        return [term for part in expression.args for term in _products(part)]
+    if factors := _factors(expression):
+        choices = cartesian(*map(_products, factors))
+        return [(sp.Mul(*(one for one, _ in choice)), _union(*(ranges for _, ranges in choice))) for choice in choices]
+    if isinstance(expression, sp.Sum):
+        names = {index: sp.Dummy(integer=True, positive=True) for index in expression.variables}
+        ranges = {names[index]: high for index, _, high in expression.limits}
+        return [(term, inner | ranges) for term, inner in _products(expression.function.xreplace(names))]
+    if expression.has(sp.Sum):
+        return [(expression.func(*map(normal_form, expression.args)), {})]
+    return [(expression, {})]
 
-    def at_equal_indices(term: sp.Expr) -> sp.Expr:
-        for match in term.atoms(sp.KroneckerDelta):
-            if match in term.args:
-                term = match * (term / match).subs(match.args[1], match.args[0])
-        return term
 
-    return sp.Add(*map(at_equal_indices, sp.Add.make_args(sp.expand(expression))))
+def _factors(expression: sp.Expr) -> tuple[sp.Expr, ...]:
+    """Those of a product or of a power of a sum."""
+    if isinstance(expression, sp.Pow) and expression.exp.is_Integer and isinstance(expression.base, sp.Add | sp.Sum):
+        return (expression.base,) * max(0, int(expression.exp))
+    return expression.args if isinstance(expression, sp.Mul) else ()
 
 
-def _factor_sums(expression: sp.Expr) -> sp.Expr:
-    """A double sum of a product of functions of one index each is a product of sums."""
-    return sp.Add(*(term.factor() for term in sp.Add.make_args(sp.expand(expression))))
+def _union(*ranges: Ranges) -> Ranges:
+    return {index: size for each in ranges for index, size in each.items()}
+
+
+def _matched(product: sp.Expr, ranges: Ranges) -> tuple[sp.Expr, Ranges]:
+    """An index that must equal something is replaced by it; of two free words that must be equal, the second."""
+    ranges = dict(ranges)
+    while running := [
+        (match, index)
+        for match in sp.Mul.make_args(product)
+        if _is_match(match)
+        for index in match.args
+        if index in ranges
+    ]:
+        match, index = running[0]
+        (value,) = [side for side in match.args if side != index]
+        product = (product / match).xreplace({index: value})
+        del ranges[index]
+    for match in filter(_is_match, sp.Mul.make_args(product)):
+        product = match * (product / match).xreplace({match.args[1]: match.args[0]})
+    return product, ranges
+
+
+def _is_match(factor: sp.Expr) -> bool:
+    return isinstance(factor, sp.KroneckerDelta)
+
+
+def _canonical(product: sp.Expr, ranges: Ranges) -> sp.Expr:
+    """The sum with its indices called after their sizes (in whichever order comes first), the rest in front of it."""
+    unused = [index for index in ranges if index not in product.free_symbols]
+    product = product * sp.Mul(*(ranges[index] for index in unused))
+    ranges = {index: size for index, size in ranges.items() if index not in unused}
+    front, product = product.as_independent(*ranges, as_Add=False)
+    if not ranges:
+        return front * product
+    by_size: dict[sp.Expr, list[sp.Symbol]] = defaultdict(list)
+    for index, size in ranges.items():
+        by_size[size].append(index)
+    written = []
+    for order in cartesian(*map(permutations, by_size.values())):
+        names = {
+            index: sp.Symbol(f"index_{size}_{place}", integer=True, positive=True)
+            for size, indices in zip(by_size, order, strict=True)
+            for place, index in enumerate(indices)
+        }
+        limits = sorted(((names[index], 1, ranges[index]) for index in names), key=str)
+        written.append(sp.Sum(product.xreplace(names), *limits))
+    return front * min(written, key=sp.default_sort_key)
 
 
 def first_negative_term(expression: sp.Expr) -> sp.Expr | None:

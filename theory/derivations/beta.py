@@ -9,7 +9,7 @@ from theory.derivations import closed_forms, experiment
 from theory.derivations.algebra import evaluate
 from theory.derivations.derivation import Derivation, Witnesses, algebra, numeric
 from theory.derivations.experiment import Case, draw_case
-from theory.derivations.implicit_step import overlap_formula, overlap_values
+from theory.derivations.implicit_step import gradient_product, overlap_formula, overlap_values, together
 from theory.derivations.shared_steps import RAZIN, chain_step
 from theory.derivations.symbols import beta, g, reward_change
 
@@ -60,6 +60,7 @@ def beta_squared() -> Derivation:
                 sp.Derivative(beta * (policy + change - reference), change) * change / beta,
                 change,
             ),
+            together(result, gradient_product(symbols), given={g: sp.Rational(1, 2)}),
         ),
         result=(reward_change, result),
         witnesses=Witnesses(

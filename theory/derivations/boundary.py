@@ -1,5 +1,6 @@
 """Where the single-token theorem stops: starts, decay, seen words, tied rows. Each with what happens instead."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,9 @@ from theory.derivations.single_token import (
     margin_step,
     margin_values,
     partition_step,
+    pull,
     row_step,
+    unseen,
     unseen_margin,
 )
 from theory.derivations.symbols import (
@@ -33,9 +36,12 @@ from theory.derivations.symbols import (
     eta,
     g,
     h,
+    hbar,
     i,
     j,
     k,
+    margin_after,
+    margin_change,
     o,
     over_coordinates,
     over_entries,
@@ -50,9 +56,7 @@ ASSUMPTIONS = (
 )
 t = sp.Symbol("t", integer=True, nonnegative=True)
 decay = sp.Symbol("lambda", positive=True)
-margin_after = sp.Symbol("margin_t")
-margin_change = sp.Symbol("Delta") * sp.Symbol("margin")
-F, W, K, hbar = (sp.IndexedBase(name) for name in ("F", "W", "K", "hbar"))
+F, W, K = (sp.IndexedBase(name) for name in ("F", "W", "K"))
 
 tied_row_step = algebra(
     "A row of U is a mixture of rows of W, so the gradient of the margin in row o of W is",
@@ -107,9 +111,17 @@ def weight_decay() -> Derivation:
             margin_step,
             row_step,
             loss_step,
-            frozen_step,
             algebra(
-                "One more step shrinks an unseen row once more:", (1 - eta * decay) * shrunk, shrunk.subs(t, t + 1)
+                "The loss adds nothing to a row whose word is in none of the pairs, so one more step shrinks it once "
+                "more, and by induction t steps t times:",
+                (1 - eta * decay) * shrunk + pull(a),
+                shrunk.subs(t, t + 1),
+                given=unseen,
+            ),
+            algebra(
+                "The factor tends to zero (0 < 1 - η λ < 1; write it as exp(-s)):",
+                sp.Limit(sp.exp(-sp.Symbol("s", positive=True) * t), t, sp.oo),
+                0,
             ),
             algebra(
                 "Both rows by the same factor, so the margin of a over b after t steps is",
@@ -192,12 +204,18 @@ def _change(*, tied: bool) -> sp.Expr:
 def _kernel_steps(*, tied: bool) -> tuple[Step, ...]:
     """The margin is linear in the parameters: its change is eta g times the inner product of two gradients, exactly."""
     s, t = sp.IndexedBase("s"), sp.IndexedBase("t")
+    step = eta * g * beta * h[j]
     if tied:
+        unmoved = lambda word: sp.Sum(F[word, o] * W[o, j], (o, 1, P))  # noqa: E731
+        moved = lambda word: sp.Sum(F[word, o] * (W[o, j] + step * (F[chosen, o] - F[rejected, o])), (o, 1, P))  # noqa: E731
+        gram = {K[x, y]: sp.Sum(F[x, o] * F[y, o], (o, 1, P)) for x in (a, b) for y in (chosen, rejected)}
         words = sp.Sum((F[a, o] - F[b, o]) * (F[chosen, o] - F[rejected, o]), (o, 1, P))
         pairs = ((a, chosen, 1), (a, rejected, -1), (b, chosen, -1), (b, rejected, 1))
         right = sum(sign * sp.Sum(F[x, o] * F[y, o], (o, 1, P)) for x, y, sign in pairs)
         text = "The one over features is the four entries of the Gram matrix, K(a, w) = Σ_o F(a, o) F(w, o):"
     else:
+        unmoved = lambda word: U[word, j]  # noqa: E731
+        moved = lambda word: U[word, j] + step * (delta(chosen, word) - delta(rejected, word))  # noqa: E731
         words = over_words((delta(a, c) - delta(b, c)) * (delta(chosen, c) - delta(rejected, c)))
         right = _bracket(tied)
         text = "The one over words counts tokens in common:"
@@ -210,7 +228,18 @@ def _kernel_steps(*, tied: bool) -> tuple[Step, ...]:
             beta**2 * over_words(s[b] * t[b], b) * over_coordinates(hbar[j] * h[j]),
         ),
         algebra(text, words, right),
+        algebra(
+            "All together: the margin at x̄ after the step, less that before it, is",
+            _margin_at_new_prompt(moved) - _margin_at_new_prompt(unmoved),
+            _change(tied=tied),
+            given=gram if tied else None,
+        ),
     )
+
+
+def _margin_at_new_prompt(row: Callable[[sp.Symbol], sp.Expr]) -> sp.Expr:
+    """`row`: entry j of a word's row."""
+    return margin.xreplace({h[j]: hbar[j], U[a, j]: row(a), U[b, j]: row(b)})
 
 
 def _change_witnesses(*, tied: bool) -> Witnesses:

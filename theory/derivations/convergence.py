@@ -25,7 +25,8 @@ gradient_step = algebra(
 
 def logarithmic_rate() -> Derivation:
     time, size, a = sp.symbols("t S a", positive=True)
-    grown, w_n = sp.Function("m")(time), sp.Symbol("w_n", real=True)
+    grown, along = sp.Function("m")(time), sp.Symbol("v_n", real=True)
+    w, v = sp.IndexedBase("w"), sp.IndexedBase("v")
     result = sp.log(time) - sp.log(a)
     log_time = sp.Symbol("s", real=True)
 
@@ -66,23 +67,38 @@ def logarithmic_rate() -> Derivation:
                 size,
                 given={grown.diff(time): size / (1 + sp.exp(grown))},
             ),
+            cited(
+                "For almost all separable data the head is w ln t + v from any start, where v settles and ⟨w, d_n⟩ = "
+                "1 on support vectors",
+                f"{SOUDRY}, on the residual",
+            ),
             algebra(
-                "With several, suppose the head is w ln t + v with ⟨w, d_n⟩ = 1 on support vectors and v settled. "
-                "Write w_n for ⟨v, d_n⟩. To leading order g_n is",
-                sp.exp(-(sp.log(time) + w_n)),
+                "Then w ln t moves at the rate",
+                sp.Derivative(sp.log(time) * w[i], time),
+                w[i] / time,
+            ),
+            algebra(
+                "and, to leading order, Σ g_n d_n is Σ a_n d_n / t = w / t as well if g_n is a_n / t, which it is "
+                "where ⟨v, d_n⟩ = -ln a_n (v_n for short):",
+                sp.exp(-(sp.log(time) + along)),
                 a / time,
-                given={w_n: -sp.log(a)},
+                given={along: -sp.log(a)},
             ),
             algebra(
-                "so that Σ g_n d_n is Σ a_n d_n / t, which is what moves w ln t, if ⟨v, d_n⟩ = -ln a_n:",
-                sp.Derivative(sp.log(time) * sp.Symbol("w"), time),
-                sp.Symbol("w") / time,
+                "So the margin of a support vector is",
+                over_coordinates((w[i] * sp.log(time) + v[i]) * d[n, i], i),
+                sp.log(time) * over_coordinates(w[i] * d[n, i], i) + over_coordinates(v[i] * d[n, i], i),
             ),
-            cited("For almost all separable data the rest v does settle, from any start", f"{SOUDRY}, on the residual"),
+            algebra(
+                "which is",
+                sp.log(time) * over_coordinates(w[i] * d[n, i], i) + over_coordinates(v[i] * d[n, i], i),
+                result,
+                given={over_coordinates(w[i] * d[n, i], i): 1, over_coordinates(v[i] * d[n, i], i): -sp.log(a)},
+            ),
         ),
         result=(sp.Symbol("m_n"), result),
         witnesses=Witnesses(
-            draw=_draw_separable,
+            draw=draw_separable,
             algebra=proven,
             closed_form=closed_form,
             experiment=experimental,
@@ -108,7 +124,7 @@ def logarithmic_rate() -> Derivation:
     )
 
 
-def _draw_separable(rng: np.random.Generator) -> np.ndarray:
+def draw_separable(rng: np.random.Generator) -> np.ndarray:
     """Differences whose margins have settled at t = e^200.
 
     What is left of a constraint with margin 1 + x falls as t^-x, what is left of the start as t^-y with y the smallest

@@ -12,6 +12,7 @@ from theory.derivations.symbols import (
     D,
     eta,
     g,
+    hbar,
     i,
     j,
     over_coordinates,
@@ -20,16 +21,16 @@ from theory.derivations.symbols import (
 
 
 def explicit_one_step() -> Derivation:
-    u, d, e = (sp.IndexedBase(name) for name in ("u", "d", "hbar"))
-    reward = over_coordinates(u[i] * e[i], i)
-    moved = over_coordinates((u[i] + eta * g * d[i]) * e[i], i)
-    result = eta * g * over_coordinates(d[i] * e[i], i)
+    u, d = sp.IndexedBase("u"), sp.IndexedBase("d")
+    reward = over_coordinates(u[i] * hbar[i], i)
+    moved = over_coordinates((u[i] + eta * g * d[i]) * hbar[i], i)
+    result = eta * g * over_coordinates(d[i] * hbar[i], i)
 
     def proven(case: Case) -> float:
         direction = case.chosen.end - case.rejected.end
         losing = 1 / (1 + np.exp(case.head @ direction))
         return evaluate(
-            result, {D: len(case.head), eta: case.step_size, g: losing, d: direction, e: case.evaluated.end}
+            result, {D: len(case.head), eta: case.step_size, g: losing, d: direction, hbar: case.evaluated.end}
         )
 
     def experimental(case: Case) -> float:
@@ -48,7 +49,7 @@ def explicit_one_step() -> Derivation:
         steps=(
             loss_step,
             algebra(
-                "The reward is linear in u, so its gradient is the hidden state:", sp.Derivative(reward, u[j]), e[j]
+                "The reward is linear in u, so its gradient is the hidden state:", sp.Derivative(reward, u[j]), hbar[j]
             ),
             algebra("Hence the step is u → u + η g d, and the reward moves by exactly", moved - reward, result),
         ),

@@ -76,6 +76,11 @@ def generative_cross_entropy_one_step() -> Derivation:
                 -slope[yes] * e[yes] * q[yes] - slope[no] * e[no] * p[no] + over_words(slope[c] * e[c] * p[c] * q[c]),
                 given={delta(yes, no): 0},
             ),
+            _together(
+                result,
+                (_pull(q_plus, f_plus, slope_plus, yes) + _pull(q_minus, f_minus, slope_minus, no)) / 2,
+                given={delta(yes, no): 0},
+            ),
         ),
         result=(reward_change, result),
         witnesses=_witnesses(result, "cross_entropy"),
@@ -113,6 +118,14 @@ def generative_bradley_terry_one_step() -> Derivation:
                 sp.Symbol("s", nonnegative=True) + bottom,
                 given={top: 1 - sp.Symbol("s", nonnegative=True)},
             ),
+            _together(
+                result,
+                _losing
+                * (
+                    q_plus[yes] * _pull(q_plus, f_plus, slope_plus, yes)
+                    - q_minus[yes] * _pull(q_minus, f_minus, slope_minus, yes)
+                ),
+            ),
         ),
         result=(reward_change, result),
         witnesses=_witnesses(result, "bradley_terry"),
@@ -131,6 +144,22 @@ def _kernel(other: sp.IndexedBase, state: sp.IndexedBase, slopes: sp.IndexedBase
     own, theirs = slope[yes] * slopes[yes], slope[word] * slopes[word]
     rho = (own if word == yes else 0) - own * other[yes] - theirs * p[word]
     return (rho + over_words(slope[c] * slopes[c] * p[c] * other[c])) * over_coordinates(h[j] * state[j])
+
+
+def _pull(other: sp.IndexedBase, state: sp.IndexedBase, slopes: sp.IndexedBase, word: sp.Symbol) -> sp.Expr:
+    """Entry (c, j) of the gradient of ln P(word) in the output layer."""
+    return (delta(word, c) - other[c]) * slopes[c] * state[j]
+
+
+def _together(result: sp.Expr, step: sp.Expr, *, given: dict | None = None) -> Step:
+    rising = p[yes] * _pull(p, h, slope, yes)
+    return algebra(
+        "All together: P(Yes) rises at the rate of the sum, over all entries (c, j) of U, of its gradient times the "
+        "step:",
+        eta * sp.Sum(rising * step, (c, 1, V), (j, 1, D)),
+        result,
+        given=given,
+    )
 
 
 def _shared_steps() -> tuple[Step, ...]:

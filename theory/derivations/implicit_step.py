@@ -7,7 +7,7 @@ import sympy as sp
 
 from theory.derivations import closed_forms, experiment
 from theory.derivations.algebra import evaluate
-from theory.derivations.derivation import Derivation, Witnesses, algebra, numeric
+from theory.derivations.derivation import Derivation, Step, Witnesses, algebra, numeric
 from theory.derivations.experiment import Case, draw_case
 from theory.derivations.shared_steps import ADAM, RAZIN, chain_step, loss_step, score_step
 from theory.derivations.symbols import (
@@ -88,6 +88,7 @@ def implicit_one_step() -> Derivation:
                 over_words((delta(a, c) - p[c]) * (delta(b, c) - q[c])),
                 delta(a, b) - q[a] - p[b] + over_words(p[c] * q[c]),
             ),
+            together(result, gradient_product(symbols)),
         ),
         result=(reward_change, result),
         witnesses=Witnesses(
@@ -137,6 +138,30 @@ def overlap_formula(*, capped: bool = False) -> tuple[sp.Expr, tuple[sp.IndexedB
     plus = pairs_of_positions(overlap(y_plus, q_plus, slope_plus), f_plus, M)
     minus = pairs_of_positions(overlap(y_minus, q_minus, slope_minus), f_minus, N)
     return beta**2 * eta * g * (plus - minus), symbols
+
+
+def gradient_product(symbols: tuple[sp.IndexedBase, ...], *, capped: bool = False) -> sp.Expr:
+    """η times the inner product of the reward's gradient with the step's direction, entry by entry."""
+    y, y_plus, y_minus, q_plus, q_minus, f_plus, f_minus, slope, slope_plus, slope_minus = symbols
+
+    def gradient(place: sp.Symbol, length: sp.Symbol, *arrays: sp.IndexedBase) -> sp.Expr:
+        words, predicted, states, e = arrays
+        score = (delta(words[place], b) - predicted[place, b]) * (e[place, b] if capped else 1)
+        return sp.Sum(score * states[place, j], (place, 1, length))
+
+    up = gradient(l, M, y_plus, q_plus, f_plus, slope_plus)
+    down = gradient(l, N, y_minus, q_minus, f_minus, slope_minus)
+    return eta * over_entries(beta * gradient(k, T, y, p, h, slope) * g * beta * (up - down))
+
+
+def together(result: sp.Expr, product: sp.Expr, *, given: dict | None = None) -> Step:
+    return algebra(
+        "All together: the reward rises at the rate of the sum, over all entries (b, j) of U, of its gradient β Ḡ "
+        "times the step g β (G⁺ - G⁻), where every G is a sum over the response's positions:",
+        product,
+        result,
+        given=given,
+    )
 
 
 def overlap_values(case: Case, symbols: tuple[sp.IndexedBase, ...]) -> dict:

@@ -25,6 +25,7 @@ from theory.derivations.symbols import (
     g,
     h,
     j,
+    margin_change,
     over_coordinates,
     over_words,
     p,
@@ -36,7 +37,6 @@ t, u, u2, v, v2 = TWO_TOKEN_WORDS
 # States and distributions: at the prompt (h, p; f, q in training) and after the first token of chosen and rejected.
 h_plus, h_minus, f, f_plus, f_minus = (sp.IndexedBase(name) for name in ("h^+", "h^-", "f", "f^+", "f^-"))
 p_plus, p_minus, q_plus, q_minus = (sp.IndexedBase(name) for name in ("p^+", "p^-", "q^+", "q^-"))
-margin_change = sp.Symbol("Delta") * sp.Symbol("margin")
 
 
 def shared_terminator() -> Derivation:
@@ -72,7 +72,7 @@ def shared_terminator() -> Derivation:
             *_cross_steps(a, b, t, chosen, rejected, t, same),
             algebra(
                 "Terminator with terminator is a match at every pair of contexts:",
-                _rho(t, t, p_plus, q_plus),
+                over_words((delta(t, c) - p_plus[c]) * (delta(t, c) - q_plus[c])),
                 1 - q_plus[t] - p_plus[t] + over_words(p_plus[c] * q_plus[c]),
             ),
             algebra(
@@ -87,6 +87,7 @@ def shared_terminator() -> Derivation:
                 rest**2 + others,
                 given={rest: 1 - s_t},
             ),
+            _together(result, (a, t), (b, t), (chosen, t), (rejected, t), same),
         ),
         result=(margin_change, result),
         witnesses=_witnesses(result, _draw_terminator),
@@ -137,6 +138,7 @@ def shared_prefix() -> Derivation:
                 -q_plus[a] - p_plus[chosen] + over_words(p_plus[c] * q_plus[c]),
                 given=_bearing(apart, delta(a, chosen)),
             ),
+            _together(result, (v, a), (v2, b), (u, chosen), (u2, rejected), apart),
         ),
         result=(margin_change, result),
         witnesses=_witnesses(result, _draw_prefix),
@@ -215,6 +217,23 @@ def _cross_steps(
             p_plus[down] - p_plus[up],
             given=_bearing(given, theirs),
         ),
+    )
+
+
+def _together(result: sp.Expr, right: tuple, wrong: tuple, up: tuple, down: tuple, given: dict) -> Step:
+    """All pairs of the evaluated pair's four positions with the training pair's four."""
+    ours = [(right[0], p, h, 1), (right[1], p_plus, h_plus, 1), (wrong[0], p, h, -1), (wrong[1], p_minus, h_minus, -1)]
+    theirs = [(up[0], q, f, 1), (up[1], q_plus, f_plus, 1), (down[0], q, f, -1), (down[1], q_minus, f_minus, -1)]
+    pairs = sum(
+        sign * other_sign * _rho(x, y, ours_at, theirs_at) * over_coordinates(state[j] * trained[j])
+        for x, ours_at, state, sign in ours
+        for y, theirs_at, trained, other_sign in theirs
+    )
+    return algebra(
+        "All together: the margin changes by β² η g times the sum over all pairs of positions, sixteen terms, which is",
+        beta**2 * eta * g * pairs,
+        result,
+        given=given,
     )
 
 

@@ -6,6 +6,8 @@ import sympy as sp
 from sympy.printing.pretty.pretty_symbology import pretty_symbol
 from sympy.printing.str import StrPrinter
 
+from theory.derivations.symbols import PRINTED
+
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -17,10 +19,10 @@ class _Plain(StrPrinter):
     printmethod = "_rewardgap_plain"  # no expression brings its own rendering
 
     def _print_Symbol(self, symbol: sp.Symbol) -> str:
-        return pretty_symbol(symbol.name)
+        return PRINTED[symbol][0] if symbol in PRINTED else pretty_symbol(symbol.name)
 
     def _print_Indexed(self, entry: sp.Indexed) -> str:
-        name, indices = pretty_symbol(str(entry.base.label)), [self._print(index) for index in entry.indices]
+        name, indices = self._print(entry.base.label), [self._print(index) for index in entry.indices]
         return (
             f"{name}_{indices[0]}"
             if len(indices) == 1 and len(indices[0]) == 1

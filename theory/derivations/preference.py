@@ -8,7 +8,7 @@ import sympy as sp
 from theory import preferences, rewards
 from theory.derivations.algebra import evaluate
 from theory.derivations.derivation import Derivation, Witnesses, algebra
-from theory.derivations.symbols import beta, c, over_words
+from theory.derivations.symbols import V, beta, c, over_words, pair_margin
 from theory.preferences import PairRewards, bradley_terry_loss
 
 r_plus, r_minus = sp.symbols("r^+ r^-", real=True)
@@ -16,7 +16,8 @@ r_plus, r_minus = sp.symbols("r^+ r^-", real=True)
 
 def bradley_terry_gradient() -> Derivation:
     loss = sp.log(1 + sp.exp(r_minus - r_plus))
-    gradient = -1 / (1 + sp.exp(r_plus - r_minus))
+    losing = 1 / (1 + sp.exp(r_plus - r_minus))
+    gradient = -losing
 
     def draw(rng: np.random.Generator) -> PairRewards:
         """Three ordinary pairs, a tie, and one pair far on either side."""
@@ -47,23 +48,23 @@ def bradley_terry_gradient() -> Derivation:
         ),
         assumptions=("P(y⁺ beats y⁻) = σ(r⁺ - r⁻), the Bradley-Terry model",),
         steps=(
-            algebra("In the chosen reward:", sp.Derivative(loss, r_plus), gradient),
-            algebra("In the rejected reward, the same with the other sign:", sp.Derivative(loss, r_minus), -gradient),
-            algebra(
-                "g is the probability of the wrong order: it and that of the right order sum to one:",
-                1 / (1 + sp.exp(r_plus - r_minus)) + 1 / (1 + sp.exp(r_minus - r_plus)),
-                1,
-            ),
-            algebra(
-                "The second derivative is g (1 - g), positive: the loss is convex in the margin:",
-                sp.Derivative(loss, r_plus, 2),
-                -gradient * (1 + gradient),
-            ),
             algebra(
                 "Raising both rewards alike changes nothing:",
                 sp.Derivative(loss, r_plus) + sp.Derivative(loss, r_minus),
                 0,
             ),
+            algebra(
+                "g is the probability of the wrong order: it and that of the right order sum to one:",
+                losing + 1 / (1 + sp.exp(r_minus - r_plus)),
+                1,
+            ),
+            algebra(
+                "The second derivative is g (1 - g), positive: the loss is convex in the margin:",
+                sp.Derivative(loss, r_plus, 2),
+                losing * (1 - losing),
+            ),
+            algebra("In the rejected reward the derivative is g,", sp.Derivative(loss, r_minus), losing),
+            algebra("and in the chosen reward the same with the other sign:", sp.Derivative(loss, r_plus), gradient),
         ),
         result=(sp.Derivative(sp.Function("loss")(r_plus, r_minus), r_plus), gradient),
         witnesses=Witnesses(
@@ -92,10 +93,11 @@ class Choice:
 
 
 def log_partition() -> Derivation:
-    Z, q_a, s_a, t = sp.symbols("Z q_a s_a t", positive=True)
+    Z, q_a, q_b, s_a, t = sp.symbols("Z q_a q_b s_a t", positive=True)
     r_a, r_b = sp.symbols("r_a r_b", real=True)
     r, q, p, s = (sp.IndexedBase(name) for name in ("r", "q", "p", "s"))
     tilted = q_a * sp.exp(r_a / beta) / Z
+    reward = r_a - beta * sp.log(Z)
     total = over_words(q[c] * sp.exp(r[c] / beta))
 
     def draw(rng: np.random.Generator) -> Choice:
@@ -103,13 +105,17 @@ def log_partition() -> Derivation:
         return Choice(rng.standard_normal(size), rng.dirichlet(np.ones(size)), float(rng.uniform(0.3, 2.0)))
 
     def proven(choice: Choice) -> np.ndarray:
-        return np.array([evaluate(r_a - r_b, {r_a: reward, r_b: choice.reward[0]}) for reward in choice.reward])
+        """Rewards, then margins over the first response."""
+        partition = evaluate(total, {V: len(choice.reward), beta: choice.beta, q: choice.reference, r: choice.reward})
+        values = [evaluate(reward, {r_a: value, beta: choice.beta, Z: partition}) for value in choice.reward]
+        margins = [evaluate(r_a - r_b, {r_a: value, r_b: choice.reward[0]}) for value in choice.reward]
+        return np.array([values, margins])
 
     def closed_form(choice: Choice) -> np.ndarray:
         logits = np.log(choice.reference) + choice.reward / choice.beta
         policy = logits - np.logaddexp.reduce(logits)
-        reward = rewards.implicit_reward(policy[:, None], np.log(choice.reference)[:, None], choice.beta)
-        return reward - reward[0]
+        values = rewards.implicit_reward(policy[:, None], np.log(choice.reference)[:, None], choice.beta)
+        return np.array([values, values - values[0]])
 
     return Derivation(
         name="log_partition",
@@ -127,12 +133,6 @@ def log_partition() -> Derivation:
         ),
         steps=(
             algebra("p is a distribution:", over_words(q[c] * sp.exp(r[c] / beta) / Z), 1, given={Z: total}),
-            algebra("Its implicit reward is", beta * sp.log(tilted / q_a), r_a - beta * sp.log(Z)),
-            algebra(
-                "The log-partition cancels in a difference at one prompt:",
-                sp.Add(r_a - beta * sp.log(Z), sp.Mul(-1, r_b - beta * sp.log(Z), evaluate=False), evaluate=False),
-                r_a - r_b,
-            ),
             algebra(
                 "For any policy s, reward less divergence is, response by response, a constant less the divergence "
                 "from p:",
@@ -150,15 +150,22 @@ def log_partition() -> Derivation:
                 over_words(s[c] * (p[c] / s[c] - 1)),
                 over_words(p[c]) - over_words(s[c]),
             ),
+            algebra("The implicit reward of p is", beta * sp.log(tilted / q_a), reward),
+            algebra(
+                "and the log-partition cancels in the difference of two responses to one prompt:",
+                beta * sp.log(tilted / q_a) - beta * sp.log(q_b * sp.exp(r_b / beta) / Z / q_b),
+                r_a - r_b,
+            ),
         ),
-        result=(sp.Symbol("margin"), r_a - r_b),
+        result=(pair_margin, r_a - r_b),
         witnesses=Witnesses(
             draw=draw,
             algebra=proven,
             closed_form=closed_form,
             experiment=_regularised_optimum,
             closed_form_name="theory.rewards.implicit_reward of the tilted policy",
-            experiment_text="implicit margins of the policy that maximises reward less divergence, by quasi-Newton",
+            experiment_text="implicit rewards, log-partition and all, and margins of the policy that maximises reward "
+            "less divergence, by quasi-Newton",
             tolerance=1e-6,
         ),
         limits=(
@@ -174,7 +181,7 @@ def log_partition() -> Derivation:
 
 
 def _regularised_optimum(choice: Choice) -> np.ndarray:
-    """Margins over response 0 of beta ln(p / q), p found by maximising E r - beta KL(p | q) over logits."""
+    """beta ln(p / q), and its margins over response 0, p found by maximising E r - beta KL(p | q) over logits."""
     import torch
     from scipy.optimize import minimize
 
@@ -189,4 +196,4 @@ def _regularised_optimum(choice: Choice) -> np.ndarray:
 
     found = minimize(loss, np.zeros(len(reward)), jac=True, method="BFGS", options={"gtol": 1e-11}).x
     ratio = choice.beta * (torch.tensor(found).log_softmax(-1) - reference).numpy()
-    return ratio - ratio[0]
+    return np.array([ratio, ratio - ratio[0]])

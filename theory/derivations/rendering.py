@@ -8,6 +8,7 @@ import sympy as sp
 from theory.derivations.derivation import Check, Derivation, Step, StepResult
 from theory.derivations.plain import GLUE, plain
 from theory.derivations.prose import to_latex as tex
+from theory.derivations.symbols import PRINTED
 
 WIDTH = 100
 
@@ -43,7 +44,7 @@ def to_markdown(derivation: Derivation, check: Check | None = None) -> str:
         if step.left is not None:
             parts.append(f"$$ {_equation(step)} $$")
     left, right = derivation.result
-    parts += ["**Closed form**", f"$$ {sp.latex(left)} = {sp.latex(right)} $$"]
+    parts += ["**Closed form**", f"$$ {_latex(left)} = {_latex(right)} $$"]
     parts.append(
         f"Implemented by `{derivation.witnesses.closed_form_name}`; experiment: {derivation.witnesses.experiment_text}."
     )
@@ -66,7 +67,7 @@ def to_latex(derivation: Derivation, check: Check | None = None) -> str:
         if step.left is not None:
             lines += [rf"\[ {_equation(step)} \]"]
     left, right = derivation.result
-    lines += [r"\end{enumerate}", r"\emph{Closed form.}", rf"\[ {sp.latex(left)} = {sp.latex(right)} \]"]
+    lines += [r"\end{enumerate}", r"\emph{Closed form.}", rf"\[ {_latex(left)} = {_latex(right)} \]"]
     for number, step in enumerate(derivation.measurements):
         found = _measured(step, check.measurements[number] if check else None)
         lines += [rf"\emph{{Measured.}} {tex(step.text)}: {tex(found)}.", ""]
@@ -75,6 +76,10 @@ def to_latex(derivation: Derivation, check: Check | None = None) -> str:
     if check:
         lines += ["", rf"\emph{{{tex(_summary(check))}}}"]
     return "\n".join(lines) + "\n"
+
+
+def _latex(expression: Any) -> str:
+    return sp.latex(expression, symbol_names={symbol: latex for symbol, (_, latex) in PRINTED.items()})
 
 
 def _outcome(step: Step, result: StepResult | None) -> str:
@@ -94,18 +99,22 @@ def _source(step: Step) -> str:
 
 
 def _summary(check: Check) -> str:
-    sentence = f"{check.verdict[0].upper()}{check.verdict[1:]}."
+    sentence = f"{check.verdict[0].upper()}{check.verdict[1:]}"
+    if check.proved:
+        sentence += (
+            ": every algebra step is checked and the last ends in the closed form; the statement is read by people"
+        )
     return (
-        f"{sentence} {check.instances} random instances against the experiment: the expression above differs by "
+        f"{sentence}. {check.instances} random instances against the experiment: the expression above differs by "
         f"{check.algebra_error:.1e}, the closed form by {check.closed_form_error:.1e} (allowed {check.tolerance:.0e})."
     )
 
 
 def _equation(step: Step) -> str:
-    conditions = ",\\; ".join(f"{sp.latex(key)} = {sp.latex(value)}" for key, value in step.given)
+    conditions = ",\\; ".join(f"{_latex(key)} = {_latex(value)}" for key, value in step.given)
     sign = r" \;\ge\; 0" if step.sign else ""
     given = rf" \qquad \text{{given }} {conditions}" if conditions else ""
-    return f"{sp.latex(step.left)} = {sp.latex(step.right)}{sign}{given}"
+    return f"{_latex(step.left)} = {_latex(step.right)}{sign}{given}"
 
 
 def _line(left: Any, right: Any, *, sign: bool = False, given: tuple = ()) -> list[str]:

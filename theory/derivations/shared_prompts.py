@@ -11,6 +11,7 @@ from theory.derivations.shared_steps import ADAM, RAZIN, chain_step, loss_step, 
 from theory.derivations.symbols import (
     D,
     a,
+    b,
     beta,
     c,
     chosen,
@@ -21,6 +22,7 @@ from theory.derivations.symbols import (
     h,
     j,
     over_coordinates,
+    over_entries,
     over_words,
     p,
     q,
@@ -33,6 +35,10 @@ UNSEEN = 4  # words of the vocabulary that no training pair holds
 
 def shared_prompts() -> Derivation:
     result = beta**2 * eta * g * (p[rejected] - p[chosen]) * over_coordinates(h[j] * f[j])
+
+    def gradient(word: sp.Symbol, predicted: sp.IndexedBase, state: sp.IndexedBase) -> sp.Expr:
+        """Entry (b, j) of the gradient of a log-probability."""
+        return (delta(word, b) - predicted[b]) * state[j]
 
     def rho(word: sp.Symbol) -> sp.Expr:
         return delta(a, word) - q[a] - p[word] + over_words(p[c] * q[c])
@@ -75,9 +81,14 @@ def shared_prompts() -> Derivation:
                 given={delta(a, chosen): 0, delta(a, rejected): 0},
             ),
             algebra(
-                "There is no a left in it: the difference between two unseen words a and b does not move:",
-                sp.Add(p[rejected] - p[chosen], sp.Mul(-1, p[rejected] - p[chosen], evaluate=False), evaluate=False),
-                0,
+                "All together: the reward rises at the rate of the sum, over all entries (b, j) of U, of its gradient "
+                "β Ḡ times the step g β (G⁺ - G⁻). There is no a left in it: all unseen words move alike:",
+                eta
+                * over_entries(
+                    beta * gradient(a, p, h) * g * beta * (gradient(chosen, q, f) - gradient(rejected, q, f))
+                ),
+                result,
+                given={delta(a, chosen): 0, delta(a, rejected): 0},
             ),
         ),
         result=(reward_change, result),

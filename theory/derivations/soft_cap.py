@@ -7,7 +7,13 @@ from theory.derivations import closed_forms, experiment
 from theory.derivations.algebra import evaluate
 from theory.derivations.derivation import Derivation, Witnesses, algebra, numeric
 from theory.derivations.experiment import Case, draw_case
-from theory.derivations.implicit_step import overlap_formula, overlap_values, remainder_order
+from theory.derivations.implicit_step import (
+    gradient_product,
+    overlap_formula,
+    overlap_values,
+    remainder_order,
+    together,
+)
 from theory.derivations.shared_steps import ADAM, RAZIN, chain_step, loss_step, score_step
 from theory.derivations.symbols import (
     a,
@@ -53,7 +59,12 @@ def soft_capped_one_step() -> Derivation:
                 scale * (1 - sp.tanh(scale * x / cap) ** 2),
             ),
             algebra(
-                "which the chain rule multiplies onto the score: the gradient of ln π(a) in U is",
+                "A cap that is never reached changes nothing: as C grows the slope tends to s, that of s x:",
+                sp.Limit(scale * (1 - sp.tanh(scale * x / cap) ** 2), cap, sp.oo),
+                scale,
+            ),
+            algebra(
+                "The chain rule multiplies the slope onto the score: the gradient of ln π(a) in U is",
                 over_words((delta(a, c) - p[c]) * slope[c] * delta(b, c) * h[j]),
                 (delta(a, b) - p[b]) * slope[b] * h[j],
             ),
@@ -65,13 +76,9 @@ def soft_capped_one_step() -> Derivation:
                 - slope[b] * other[b] * p[b]
                 + over_words(weighted * p[c] * q[c]),
             ),
-            algebra(
-                "A cap that is never reached changes nothing: as C grows the logit tends to s x and its slope to s:",
-                sp.Limit(scale * (1 - sp.tanh(scale * x / cap) ** 2), cap, sp.oo),
-                scale,
-            ),
             loss_step,
             chain_step,
+            together(result, gradient_product(symbols, capped=True)),
         ),
         result=(reward_change, result),
         witnesses=Witnesses(

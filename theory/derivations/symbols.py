@@ -13,7 +13,19 @@ a, b, c, i, j, k, l, n, o, chosen, rejected, *TWO_TOKEN_WORDS = INDICES  # noqa:
 beta, eta, g = sp.symbols("beta eta g", positive=True)
 z, U, h, f, p, q = (sp.IndexedBase(name) for name in ("z", "U", "h", "f", "p", "q"))
 delta = sp.KroneckerDelta
-reward_change = sp.Symbol("Delta") * sp.Symbol("rbar")
+hbar = sp.IndexedBase("hbar")
+reward_change, margin_change, margin_after = sp.symbols("reward_change margin_change margin_t")
+pair_margin, generating, odds = sp.symbols("margin generating odds")
+# What sympy would print otherwise than the text: (on a terminal, in LaTeX).
+PRINTED = {
+    hbar.label: ("h̄", r"\bar{h}"),
+    reward_change: ("Δr̄", r"\Delta\bar{r}"),
+    margin_change: ("Δmargin", r"\Delta\mathrm{margin}"),
+    margin_after: ("margin_t", r"\mathrm{margin}_t"),
+    pair_margin: ("margin", r"\mathrm{margin}"),
+    generating: ("generating", r"\mathrm{generating}"),
+    odds: ("odds", r"\mathrm{odds}"),
+}
 
 
 def over_words(term: sp.Expr, *words: sp.Symbol) -> sp.Sum:

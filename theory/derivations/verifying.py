@@ -9,7 +9,7 @@ from scipy.optimize import linprog
 from theory import verification
 from theory.derivations.algebra import evaluate
 from theory.derivations.derivation import Derivation, Witnesses, algebra, non_negative, numeric
-from theory.derivations.symbols import beta
+from theory.derivations.symbols import beta, generating, odds
 
 RAZIN = "Razin et al. 2025, arXiv 2507.07981, theorem 1"
 ASSUMPTIONS = (
@@ -18,7 +18,6 @@ ASSUMPTIONS = (
     "the policy may be any distribution over responses (any such distribution is a language model)",
 )
 margin, success, Z, tilt, excess = sp.symbols("delta P Z E x", positive=True)
-generating, log_odds = sp.Symbol("generating"), sp.Symbol("odds")
 
 
 @dataclass(frozen=True)
@@ -88,12 +87,6 @@ def verifying_without_generating() -> Derivation:
                 margin,
                 given={tilt: sp.exp(margin / beta)},
             ),
-            algebra(
-                "It generates a correct response with log-probability",
-                sp.log(tilt * success / Z),
-                margin / beta + sp.log(success) - sp.log(Z),
-                given={tilt: sp.exp(margin / beta)},
-            ),
             non_negative(
                 "Z is at least one, as E = 1 + x with x ≥ 0:",
                 Z - 1,
@@ -101,7 +94,7 @@ def verifying_without_generating() -> Derivation:
                 given={Z: 1 + (tilt - 1) * success, tilt: 1 + excess},
             ),
             non_negative(
-                "so that probability is at most E P:",
+                "so the probability of a correct response, E P / Z, is at most E P:",
                 tilt * success - tilt * success / Z,
                 (1 + excess) * excess * success**2 / Z,
                 given={tilt: 1 + excess, Z: 1 + excess * success},
@@ -111,6 +104,18 @@ def verifying_without_generating() -> Derivation:
                 sp.log(tilt * success),
                 (margin - beta * sp.log(1 / success)) / beta,
                 given={tilt: sp.exp(margin / beta)},
+            ),
+            algebra(
+                "It generates a correct response with log-probability",
+                sp.log(tilt * success / Z),
+                margin / beta + sp.log(success) - sp.log(Z),
+                given={tilt: sp.exp(margin / beta)},
+            ),
+            algebra(
+                "which is, with Z written out,",
+                margin / beta + sp.log(success) - sp.log(Z),
+                probability,
+                given={Z: 1 + (sp.exp(margin / beta) - 1) * success},
             ),
         ),
         result=(sp.Function("ln")(generating), probability),
@@ -139,7 +144,7 @@ def verifying_needs_some_generating() -> Derivation:
     lowest, highest, above, below, slack = sp.symbols("m M s_1 s_2 s_3", nonnegative=True)
     rest = sp.Symbol("Q", nonnegative=True)
     generated, missed = sp.symbols("C W", nonnegative=True)
-    result = sp.log(success / (1 - success)) + margin / beta
+    result = sp.log(success) - sp.log(1 - success) + margin / beta
     E = sp.Symbol("E", nonnegative=True)
     P = sp.Symbol("P", nonnegative=True)
 
@@ -174,11 +179,11 @@ def verifying_needs_some_generating() -> Derivation:
             algebra(
                 "The construction has all s = 0, hence exactly these odds (its Z cancels):",
                 sp.log((tilt * success / Z) / ((1 - success) / Z)),
-                sp.log(success) - sp.log(1 - success) + margin / beta,
+                result,
                 given={tilt: sp.exp(margin / beta), 1 - success: sp.Symbol("Q", positive=True)},
             ),
         ),
-        result=(sp.Function("ln")(log_odds), result),
+        result=(sp.Function("ln")(odds), result),
         witnesses=Witnesses(
             draw=_draw,
             algebra=lambda task: evaluate(result, {margin: task.margin, beta: task.beta, success: task.success}),
