@@ -125,7 +125,7 @@ def test_where_it_cannot_be_decided_by_rule_nothing_is_edited(name):
 def test_names_that_the_code_of_a_text_defines_stay_in_its_prose():
     text = "The Stack is what the parser is for.\n\n```python\nclass Stack(parser): pass\n```\n"
     assert edited("lowercase", text) == text.replace("The S", "the S")
-    assert "parser is" in edited("typos", text)
+    assert all("parser is" in edited("typos", text, seed=seed) for seed in range(30))
 
 
 def edited(name, text, *, seed=0, strength=1.0):
