@@ -166,10 +166,15 @@ def test_jupyter_checks_every_step_as_it_renders_it():
 
 
 def test_a_head_that_ties_two_pairs_and_ranks_the_third_right_never_stops():
-    """Two pairs contradict each other, and the head grows along the third as ln t does."""
+    """Two pairs contradict each other, and the head grows along the third as ln t does; two others, which agree only in
+    the direction of the contradiction, stop it."""
     pairs = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
     assert separate(pairs).status == "non-separable"
     assert logistic_flow(pairs, np.array([50.0, 500.0])) == pytest.approx(np.array([[0.0, 50.0], [0.0, 500.0]]))
+    stopping = np.vstack([pairs[:2], [[1.0, 1.0], [1.0, -1.0]]])
+    early, late = logistic_flow(stopping, np.array([10.0, 20.0]))
+    assert late == pytest.approx(early, abs=1e-6)
+    assert np.linalg.norm(late) > 0.1
 
 
 def test_the_flow_refuses_times_at_which_contradicting_pulls_are_rounded(monkeypatch):

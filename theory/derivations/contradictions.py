@@ -91,8 +91,8 @@ def non_separable() -> Derivation:
         limits=(
             "With small regularisation the head is finite on separable data too, and close to the separator's "
             "direction.",
-            "Pairs that contradict each other exactly (d and -d) are never separable, whatever the others are, but "
-            "the head stops only if the others contradict one another as well.",
+            "Pairs that contradict each other exactly (d and -d) are never separable, whatever the others are; the "
+            "head then stops unless a head that ties the two ranks some of the others right and ties the rest.",
         ),
         references=("Gordan 1873 (the alternative)", SOUDRY, JI),
     )
