@@ -8,7 +8,8 @@ shift. Its name is what its files are called. The run folder:
 
     config.json, inputs.json, provenance.json, done.json      as every run; done.json is written last
     originals.jsonl                          {id, subset, prompt, chosen, rejected}; messages are rendered to text
-    texts/<shift>.jsonl                      {id, subset, side, fate, prompt, chosen, rejected}: one line per original
+    texts/<shift>.jsonl                      {id, subset, side, fate, one_sided, prompt, chosen, rejected}, one per
+                                             original
     scores/<model>/model.json                {name, source, kind, notes, cost: {original|shift: {responses, computed,
                                              reference}}}: how many, of how many the reward was not known, of how
                                              many the reference's log-probability was not known either
