@@ -52,7 +52,7 @@ CLUSTERS = 6
 REWRITES = ("paraphrase", "french", "spanish")
 DAMAGE = ("shuffled_words", "off_topic_sentences")
 LENGTH = 1536  # tokens; no pair of the three sets is longer in a vocabulary of 4096
-LANGUAGE_MODEL = replace(real_pairs.PRETRAIN, hidden=64, layers=2, steps=300, block=128, max_positions=LENGTH)
+LANGUAGE_MODEL = replace(real_pairs.PRETRAIN, hidden=64, layers=2, heads=4, steps=300, block=128, max_positions=LENGTH)
 TRAINING = {
     "learning_rate": 1e-3,
     "num_train_epochs": 1,
@@ -152,8 +152,7 @@ def real(folder: Path) -> None:
 
 def real_models(folder: Path, data: Path, test: Path) -> list[Path]:
     """An explicit and an implicit model of UltraFeedback's training pairs, of prompts that are not in the test set."""
-    config = ultrafeedback_study.plan(data).bases["mistral-ultrafeedback"]
-    real_pairs.make_base(folder / "lm", config | {"settings": asdict(LANGUAGE_MODEL)}, data=data)
+    real_pairs.make_base(folder / "lm", language_model_config(data), data=data)
     tested = {near_key(pair.prompt) for pair in load_pairs(test)}
     pairs = real_pairs.read_pairs(data, ultrafeedback_study.TRAIN)
     write_pairs(folder / "train.jsonl", [pair for pair in pairs if near_key(pair.prompt) not in tested])
@@ -162,6 +161,11 @@ def real_models(folder: Path, data: Path, test: Path) -> list[Path]:
         how = [part for name, value in TRAINING.items() for part in (f"--{name}", value)]
         command("train", "--kind", kind, *words, *how, "--output", folder / kind)
     return [folder / "explicit", folder / "implicit"]
+
+
+def language_model_config(data: Path) -> Row:
+    """The UltraFeedback study's texts, in a model of this file's size."""
+    return ultrafeedback_study.plan(data).bases["mistral"] | {"settings": asdict(LANGUAGE_MODEL)}
 
 
 def command(*words: Any) -> None:

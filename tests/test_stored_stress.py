@@ -1,16 +1,19 @@
 """What the stored runs of the stress suite say, decided: the expectations in `benchmarks/store_stress.py`, which were
 written before the first run, and the guide's table against the page that it is taken from."""
 
+import importlib
 import re
+from dataclasses import asdict
 from html import unescape
 from pathlib import Path
 
 import pytest
 
 from figures.redraw import STORED
-from simulations.results import Row, read_rows
+from simulations.results import Row, read_json, read_rows
 
 PLACE = STORED / "stress"
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 GUIDE = Path(__file__).resolve().parent.parent / "llm_experiments" / "stress" / "README.md"
 ALIKE = 0.05  # registered, as are the pairs of models below
 CLUSTERS = 6
@@ -85,6 +88,14 @@ def test_the_rates_of_rung_2_are_the_pilots_by_the_rules_written_before() -> Non
         rate = row["learning_rate"]
         fitted[rate] = min(fitted.get(rate, 1.0), *row["training_answers"])
     assert min(rate for rate, least in fitted.items() if least >= 0.99) == 1e-2
+
+
+@pytest.mark.data
+def test_the_driver_would_make_the_language_model_that_was_stored(real_data: Path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    driver = importlib.import_module("store_stress")
+    assert asdict(driver.LANGUAGE_MODEL) == read_json(PLACE / "real_provenance.json")["language_model"]
+    assert driver.language_model_config(real_data)["settings"] == asdict(driver.LANGUAGE_MODEL)
 
 
 def test_the_guide_shows_the_numbers_of_its_page() -> None:
