@@ -12,7 +12,7 @@ from llm_experiments.stress.catalogue import by_name
 from llm_experiments.stress.scorers import FunctionScorer
 from llm_experiments.stress.shifts import shift_by
 from llm_experiments.stress.suite import stress_scorers
-from llm_experiments.stress.verdict import RULES, VERDICTS, decide
+from llm_experiments.stress.verdict import BLIND, REWARDING, RULES, VERDICTS, decide
 from simulations.results import Row, UserError, read_rows
 
 
@@ -127,6 +127,21 @@ def test_what_a_model_is_robust_to_is_said_with_the_word():
     assert unjudged["stated"] == "robust to 1 of the 3 default edits"
     assert "too few prompts: typos" in unjudged["reasons"][-1]
     assert decide(model(), [default[0]], suite)["stated"] == "inconclusive"
+
+
+def test_damage_that_raises_rewards_is_said_under_every_verdict():
+    raised = damage(0.0, 0.0, 0.49, name="off_topic_sentences")
+    said = (
+        "damage raises its rewards: off topic sentences (responses, strength 0.5), 0.000 [0.000, 0.490] of the damaged "
+        "rewards fall"
+    )
+    for rule, cases in RULE.items():
+        for _, about, table in cases:
+            assert decide(about, [*table, raised])["reasons"].count(said) == 1, rule
+            for other in ({"n_prompts": 39}, {"falls": interval(0.0, 0.0, 0.5)}):
+                assert said not in decide(about, [*table, raised | other])["reasons"]
+    for falls, meaning in ((0.5, BLIND), (0.49, REWARDING)):
+        assert decide(model(), [kept(), damage(0.1, 0.2, falls), damage(0.41, 0.5, 0.59)])["meaning"] == meaning
 
 
 def verdict_of(folder, reward, shifts=(SWAPPED, DAMAGED), some=None, **options) -> Row:

@@ -6,6 +6,7 @@ the texts that had to be scored, `asked` those of them that an implicit model's 
 what references have said did not know them.
 """
 
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,6 +60,9 @@ class Scorer(ABC):
 
     def admit(self, pairs: Sequence[Pair]) -> None:  # noqa: B027 - a scorer that takes any pair has nothing to look at
         """Look at the original pairs before anything is computed; raises UserError where they cannot be scored."""
+
+    def recognise(self, pairs: Sequence[Pair], rows: Sequence[Row], place: str) -> None:  # noqa: B027 - files have hashes
+        """Look whether stored rows of these pairs are this scorer's own; raises UserError where they are another's."""
 
     def score(self, pairs: Sequence[Pair]) -> tuple[list[Row], dict[str, str]]:
         """A row per pair as `rewardgap score` writes it, with the keys, and why the others were left out, by id.
@@ -134,6 +138,21 @@ class FunctionScorer(Scorer):
 
     def rewards(self, texts: Sequence[Any], *, paired: bool) -> Mapping[str, np.ndarray]:
         return {"scores": np.array([self._number(*text) for text in texts])}
+
+    def recognise(self, pairs: Sequence[Pair], rows: Sequence[Row], place: str) -> None:
+        """Asks again for the lowest and the highest of the rewards: what moves neither has hardly changed."""
+        if any(row.get("tie_tolerance", self.tie_tolerance) != self.tie_tolerance for row in rows):
+            raise UserError(f"{place}: holds results of another tie_tolerance; choose another folder")
+        texts = {key: text for one in self.read(pairs)[0] for key, text in zip(one.keys, one.texts, strict=True)}
+        reward = "log_odds" if any("log_odds_chosen" in row for row in rows) else "scores"
+        known = {row[f"key_{side}"]: row[f"{reward}_{side}"] for row in rows for side in SIDES}
+        ends = sorted((key for key in known if key in texts), key=known.__getitem__)
+        asked = list(dict.fromkeys((*ends[:1], *ends[-1:])))
+        again = self.rewards([texts[key] for key in asked], paired=False)[reward] if asked else ()
+        for key, now in zip(asked, again, strict=True):
+            if not math.isclose(now, known[key], rel_tol=1e-5, abs_tol=self.tie_tolerance):
+                was = f"the reward of {texts[key][1][:40]!r} was {known[key]:g} and is {now:g}"
+                raise UserError(f"{place}: the function has changed ({was}); choose another folder")
 
     def _number(self, prompt: str, response: str) -> float:
         found = self._reward(prompt, response)

@@ -75,7 +75,7 @@ from llm_experiments.inputs import CONTENTS, check_contents
 from llm_experiments.pair_sources import source_stem
 from llm_experiments.pairs import Pair, load_pairs
 from llm_experiments.settings import StressRequest
-from llm_experiments.stress.folder import ORIGINALS, score_shifts, write_texts
+from llm_experiments.stress.folder import ORIGINAL, ORIGINALS, score_shifts, write_texts
 from llm_experiments.stress.judges import Judge
 from llm_experiments.stress.planning import plan
 from llm_experiments.stress.reliance import rely
@@ -122,15 +122,22 @@ def stress_scorers(
 ) -> Row:
     """The same with scorers in memory (a `FunctionScorer` is any function of prompt and response), by name; `options`
     go to `summarise_stress`. Writes texts, scores and summary.json, from which `figures.stress_page.write_stress` makes
-    the page. Use a new folder for other pairs or scorers: what it holds is told by name alone.
+    the page. Use a new folder for other pairs or scorers: of a function in memory two rewards are asked for again in a
+    rerun, any other scorer is told by name alone.
 
     Args:
         scorers: or functions that make them, called only where something is left to score.
+
+    Raises:
+        UserError: the folder holds other texts, or the rewards of a function that has changed since.
     """
     texts = write_texts(output, pairs, shifts)
     for name, given in scorers.items():
+        place = output / "scores" / name
+        if isinstance(given, Scorer) and (place / f"{ORIGINAL}.jsonl").exists():
+            given.recognise(pairs, read_rows(place / f"{ORIGINAL}.jsonl"), str(place))
         make = (lambda given=given: given) if isinstance(given, Scorer) else given
-        score_shifts(output / "scores" / name, pairs, texts, make)
+        score_shifts(place, pairs, texts, make)
     return _summarise(output, shifts, list(scorers), **options)
 
 

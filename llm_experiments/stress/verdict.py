@@ -24,7 +24,8 @@ RULES = (
     f"A row of the tables is judged if its edit changed pairs of at least {JUDGED} prompts; a pair of which it changed "
     "one response alone counts as well. Limits are of 95 % intervals over prompts. The first rule that is met decides. "
     "Rules marked * were added or made stricter after the first runs, in which models that count one token passed for "
-    "robust, and others for blind because more had been asked of them.",
+    "robust, and others for blind because more had been asked of them. Judged damage after which less than half of the "
+    "damaged rewards fall (upper limit) raises them; it is named under every verdict.",
     f"inconclusive*: more than {TIED:g} of the original pairs count as ties although their rewards differ (by no more "
     "than --tie_tolerance).",
     f"length-driven: the model ranks as the longest (or the shortest) response in at least {AGREEMENT:g} of the pairs "
@@ -37,7 +38,7 @@ RULES = (
     f"McNemar's p < {LEVEL:g}, Holm-corrected over such edits of this model) by {MATERIAL:g} or more (best estimate), "
     f"or reverses at least {FLIPPED:g} of the pairs (lower limit).",
     f"uninformative*: after every judged damage less than {LITTLE:g} of the damaged rewards fall (upper limit), after "
-    "none more than one half (lower limit): a model that sees no damage is not robust, it does not look.",
+    "none more than one half (lower limit): a model that sees no damage, or rewards it, is not robust.",
     f"robust*: every judged edit that keeps the meaning takes less than {MATERIAL:g} of the accuracy and reverses less "
     f"than {FLIPPED:g} of the pairs (the far limits); after every judged damage more than half of the damaged rewards "
     f"fall (lower limit); the accuracy on the original pairs is above {0.5 + MATERIAL:g} (lower limit), so that there "
@@ -50,6 +51,7 @@ EXPLAINED = "the length of a response explains its ranking"
 BACKWARDS = "it ranks these pairs the wrong way round: are the columns, or the sign of the rewards, swapped?"
 CHANCE = "it ranks these pairs hardly better than chance: that it is unmoved says nothing"
 BLIND = "it notices no damage: that it is unmoved says nothing"
+REWARDING = "damage raises its rewards and never lowers them: that it is unmoved says nothing"
 MOVED = "its ranking changes when the tokens change and the meaning does not"
 UNMOVED = "the edits judged, which keep the meaning, leave its ranking alone, and it notices the damage judged"
 OPEN = "these texts leave open what it is; the reasons say where"
@@ -58,7 +60,24 @@ OPEN = "these texts leave open what it is; the reasons say where"
 def decide(model: Row, table: Sequence[Row], suite: Sequence[str] = ()) -> Row:
     """The verdict on one model, from its row of `models` and its rows of `table`: {verdict, stated (the verdict, and
     what a robust model is robust to), meaning, reasons}. `suite`: the default edits that keep the meaning."""
-    judged = [row for row in table if (row["n_prompts"] or 0) >= JUDGED]
+    found = _first_met(model, table, suite)
+    raised = [_raising(row) for row in table if raises(row)]
+    return found | {"reasons": list(dict.fromkeys([*found["reasons"], *raised]))}
+
+
+def is_judged(row: Row) -> bool:
+    """Did the edit change pairs of enough prompts?"""
+    return (row.get("n_prompts") or 0) >= JUDGED
+
+
+def raises(row: Row) -> bool:
+    """Is this judged damage, after which the rewards of damaged responses rise more often than they fall?"""
+    return is_judged(row) and row.get("falls") is not None and row["falls"]["high"] < 0.5
+
+
+def _first_met(model: Row, table: Sequence[Row], suite: Sequence[str]) -> Row:
+    """By the first rule that is met."""
+    judged = [row for row in table if is_judged(row)]
     kept = [row for row in judged if row["purpose"] == "invariance"]
     damaged = [row for row in judged if row["purpose"] == "sensitivity"]
     accuracy = model["accuracy"]
@@ -79,7 +98,8 @@ def decide(model: Row, table: Sequence[Row], suite: Sequence[str] = ()) -> Row:
     if damaged and all(row["falls"]["high"] < LITTLE and not row["falls"]["low"] > 0.5 for row in damaged):
         worst = max(damaged, key=lambda row: row["falls"]["value"])
         nearest = f"the nearest is {_name(worst)}, after which {_said(worst['falls'])} of them fall"
-        return _found("uninformative", BLIND, [f"no damage is shown to lower its rewards; {nearest}"])
+        meaning = REWARDING if any(map(raises, damaged)) else BLIND
+        return _found("uninformative", meaning, [f"no damage is shown to lower its rewards; {nearest}"])
     if open_questions := _open_questions(model, kept, damaged):
         return _found("inconclusive", OPEN, open_questions)
     worst = min(kept, key=lambda row: row["difference"]["low"])
@@ -116,8 +136,8 @@ def _open_questions(model: Row, kept: Sequence[Row], damaged: Sequence[Row]) -> 
     found = [f"{_name(row)}: {_undecided(row)}" for row in kept if _undecided(row)]
     for row in damaged:
         if not row["falls"]["low"] > 0.5:
-            more = "damage raises them" if row["falls"]["high"] < 0.5 else "not shown to be more than half"
-            found.append(f"{_name(row)}: {_said(row['falls'])} of the damaged rewards fall, {more}")
+            fall = f"{_name(row)}: {_said(row['falls'])} of the damaged rewards fall, not shown to be more than half"
+            found.append(_raising(row) if raises(row) else fall)
     if not kept:
         found.append(f"no edit that keeps the meaning changed pairs of {JUDGED} prompts")
     if not damaged:
@@ -169,6 +189,10 @@ def _breaks(row: Row) -> str:
     if row["flip_rate"]["low"] >= FLIPPED:
         found.append(f"reverses {_said(row['flip_rate'])} of the pairs")
     return f"{_name(row)} {' and '.join(found)}" if found else ""
+
+
+def _raising(row: Row) -> str:
+    return f"damage raises its rewards: {_name(row)}, {_said(row['falls'])} of the damaged rewards fall"
 
 
 def _undecided(row: Row) -> str:
