@@ -29,6 +29,9 @@ class Audit:
     rejected_tokens: float
     longest: int
     token_hash: str
+    shared_prompts: tuple[int, float] | None = (
+        None  # pairs whose prompt is what their texts begin with, its mean characters
+    )
 
     @classmethod
     def of(
@@ -70,6 +73,12 @@ class Audit:
         flags = {"too long": " (see --max_length)"}  # which pairs those are is up to a flag
         lines += [f"  dropped   {count} {reason}{flags.get(reason, '')}" for reason, count in self.dropped.items()]
         lines += [f"  note      {count} {note}" for note, count in self.notes.items()]
+        if self.shared_prompts:
+            count, characters = self.shared_prompts
+            part = "" if count == self.kept else f" in {count} of {self.kept} pairs"
+            lines.append(
+                f"prompt      the shared beginning of chosen and rejected{part}, {characters:.0f} characters on average"
+            )
         lines += [
             f"format      {'chat template' if self.template else 'plain text'}; "
             + (f"one {self.bos_token} in {self.with_one_bos:.0%}" if self.bos_token else "no BOS token"),

@@ -7,7 +7,7 @@ token gets exactly one, and what cannot be ranked or is too long is decided here
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from llm_experiments.audit import Audit
@@ -107,7 +107,15 @@ def encode_pairs(
         place = f"{pairs.source}: " if isinstance(pairs, PairSet) else ""
         raise UserError(f"{place}no pair is left after encoding ({reasons}); raise --max_length or check the file")
     audit = Audit.of(kept, dropped=dropped, notes=notes, tokenizer=tokenizer, template=template, end_ids=ending.ids)
+    if isinstance(pairs, PairSet):
+        audit = replace(audit, shared_prompts=_shared_prompts(pairs, {pair.id for pair in kept}))
     return kept, audit
+
+
+def _shared_prompts(pairs: PairSet, kept: set[str]) -> tuple[int, float] | None:
+    """Of the kept pairs whose prompt is the shared beginning of their texts: how many, and its mean characters."""
+    lengths = [len(pair.prompt) for pair in pairs if pair.id in pairs.shared_prompts and pair.id in kept]
+    return (len(lengths), sum(lengths) / len(lengths)) if lengths else None
 
 
 def encode_responses(

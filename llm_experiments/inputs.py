@@ -97,8 +97,8 @@ def hold_out(pairs: PairSet, fraction: float) -> list[PairSet]:
             "--eval_pairs"
         )
     return [
-        PairSet(pairs.source, tuple(parts[""]), pairs.dropped),
-        PairSet(pairs.source, tuple(parts[HELD_OUT])),
+        PairSet(pairs.source, tuple(parts[""]), pairs.dropped, pairs.shared_prompts),
+        PairSet(pairs.source, tuple(parts[HELD_OUT]), shared_prompts=pairs.shared_prompts),
     ]
 
 

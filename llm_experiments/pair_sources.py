@@ -241,8 +241,9 @@ def _split(data: Any, split: str, name: str) -> Any:
 
 def _numbered(name: str, rows: Any) -> Iterator[Record]:
     for number, row in enumerate(rows, start=1):
-        # Arrow fills absent keys with nulls: an absent field and a null one are the same thing here
-        yield Record(f"{name}: row {number}", number, {key: item for key, item in row.items() if item is not None})
+        # Arrow fills absent keys with nulls: but for what a pair is made of, absent and null are the same thing here
+        kept = {key: item for key, item in row.items() if item is not None or key in ("prompt", "chosen", "rejected")}
+        yield Record(f"{name}: row {number}", number, kept)
 
 
 def _object(row: Any, place: str) -> dict[str, Any]:

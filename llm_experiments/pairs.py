@@ -2,9 +2,9 @@
 
 Known shapes: TRL's (text or messages, prompt explicit or shared by both), Anthropic's transcripts ("\\n\\nHuman: ...
 \\n\\nAssistant: ..."), RewardBench 1 and 2, RM-Bench, LLMBar, instruction files, and answers labelled one by one
-(GSM8K's solutions, a folder of XSTest's completions). A fault of structure always stops; a pair that cannot be ranked
-(an empty response, two equal ones, differing prompts, tied scores) stops too, unless `bad_pairs="drop"`, which counts
-it.
+(GSM8K's solutions, a folder of XSTest's completions). A fault of structure always stops, also a prompt under a name
+that nobody reads; a pair that cannot be ranked (an empty response, two equal ones, differing prompts, a null, tied
+scores) stops too, unless `bad_pairs="drop"`, which counts it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from llm_experiments import labelled_answers, named_datasets
 from llm_experiments.pair_sources import Record, json_type, read_records, source_stem
+from llm_experiments.prompt_columns import named_like_a_prompt, rename, with_words
 from simulations.results import UserError
 
 BadPairs = Literal["error", "drop"]
@@ -37,11 +38,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairSet(Sequence[Pair]):
-    """The pairs of one source in its order, and what was left out: reason -> ids."""
+    """The pairs of one source in its order, and what was left out: reason -> ids. `shared_prompts` are the ids of pairs
+    whose prompt is what their two texts begin with."""
 
     source: str
     pairs: tuple[Pair, ...]
     dropped: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    shared_prompts: frozenset[str] = frozenset()
 
     def __getitem__(self, index: Any) -> Any:
         return self.pairs[index]
@@ -59,6 +62,7 @@ class _Degenerate(NamedTuple):
 
     reason: str
     field: str
+    cure: str = "correct the line"
 
 
 def load_pairs(
@@ -77,7 +81,7 @@ def load_pairs(
     """
     if bad_pairs not in ("error", "drop"):
         raise UserError(f"--bad_pairs must be error or drop, got {bad_pairs!r}")
-    stem, pairs, places, dropped = source_stem(source), [], {}, {}
+    stem, pairs, places, dropped, shared = source_stem(source), [], {}, {}, set()
     for record in read_records(source, split=split, config=config, flag=flag):
         for pair, problem in _pairs_of(record, stem):
             if pair.id in places:
@@ -86,20 +90,24 @@ def load_pairs(
                     "(leave the field out to have them numbered)"
                 )
             places[pair.id] = record.place
-            problem = _degenerate(pair) or problem
+            problem = problem if problem in _NULL.values() else _degenerate(pair) or problem
             if problem is None:
                 pairs.append(pair)
+                if isinstance(given := record.row.get("chosen"), str) and given != pair.chosen:
+                    shared.add(pair.id)
             elif bad_pairs == "drop":
                 dropped.setdefault(problem.reason, []).append(pair.id)
             else:
                 raise UserError(
-                    f'{record.place}: "{problem.field}": {problem.reason}; correct the line, or leave such pairs out '
-                    "with --bad_pairs drop"
+                    f'{record.place}: "{problem.field}": {problem.reason}; {problem.cure}, or leave such pairs '
+                    "out with --bad_pairs drop"
                 )
     if not pairs:
         counts = ", ".join(f"{len(ids)} {reason}" for reason, ids in dropped.items())
         raise UserError(f"{source}: no pair is left ({counts}); check the file")
-    return PairSet(str(source), tuple(pairs), {reason: tuple(ids) for reason, ids in dropped.items()})
+    return PairSet(
+        str(source), tuple(pairs), {reason: tuple(ids) for reason, ids in dropped.items()}, frozenset(shared)
+    )
 
 
 def _pairs_of(record: Record, stem: str) -> Iterator[tuple[Pair, _Degenerate | None]]:
@@ -120,21 +128,30 @@ def _pairs_of(record: Record, stem: str) -> Iterator[tuple[Pair, _Degenerate | N
                 )
             return
     for key in ("chosen", "rejected"):
-        if row.get(key) is None:
+        if key not in row:
             raise UserError(
                 f'{place}: "{key}" is missing (found {", ".join(map(repr, row)) or "nothing"}); '
                 + (_ONE_MODEL if "completion" in row else _NEEDED)
             )
+    for key in ("chosen", "rejected"):
+        if row[key] is None:
+            yield Pair(name, subset, "", "", ""), _NULL[key]
+            return
     if all(_is_list_of_texts(row[key]) for key in ("chosen", "rejected")):
         yield from _many(row, place, name, subset)
         return
     chosen, rejected = (_text(row[key], key, place) for key in ("chosen", "rejected"))
     prompt = _prompt(row, place)
-    prompt, chosen, rejected, problem = _separate(prompt, chosen, rejected, place)
+    if prompt is None:
+        prompt, chosen, rejected, problem = _without_prompt(row, chosen, rejected, place)
+    else:
+        prompt, chosen, rejected, problem = _separate(prompt, chosen, rejected, place)
     yield Pair(name, subset, prompt, chosen, rejected), problem or _tied(row)
 
 
 _NEEDED = 'a pair needs "chosen" and "rejected", each a text or a list of messages'
+_NULL = {key: _Degenerate(f"the {key} response is null", key) for key in ("chosen", "rejected")}
+_NULL["prompt"] = _Degenerate("the prompt is null", "prompt")
 _ONE_MODEL = "one model's completions make no pairs; give the folder that holds two models' (*_completions_*.csv)"
 
 
@@ -199,6 +216,33 @@ def _prompt(row: dict[str, Any], place: str) -> Text | None:
     return None
 
 
+def _without_prompt(
+    row: dict[str, Any], chosen: Text, rejected: Text, place: str
+) -> tuple[Text, Text, Text, _Degenerate | None]:
+    """Transcripts and messages say where their prompt ends. Elsewhere it may be a column under another name, and what
+    two texts happen to begin with must not pass for it."""
+    if not (isinstance(chosen, str) and isinstance(rejected, str)):
+        if not any(len(messages) > 1 for messages in (chosen, rejected)):
+            _refuse_other_names(row, "", place)
+            if "prompt" in row:
+                return "", chosen, rejected, _NULL["prompt"]
+        return _separate(None, chosen, rejected, place)
+    found = _separate_texts(chosen, rejected)
+    if ASSISTANT_TURN in chosen and ASSISTANT_TURN in rejected:
+        return found
+    _refuse_other_names(row, str(found[0]), place)
+    if "prompt" in row:
+        return "", chosen, rejected, _NULL["prompt"]
+    if found[3] is not None and (columns := with_words(row)):
+        return *found[:3], found[3]._replace(cure=rename(columns))
+    return found
+
+
+def _refuse_other_names(row: dict[str, Any], found: str, place: str) -> None:
+    if columns := named_like_a_prompt(row, found):
+        raise UserError(f'{place}: "prompt" is missing, and would not be read from another column; {rename(columns)}')
+
+
 def _separate(
     prompt: Text | None, chosen: Text, rejected: Text, place: str
 ) -> tuple[Text, Text, Text, _Degenerate | None]:
@@ -238,6 +282,7 @@ def _separate_messages(
 
 
 _DIFFERING = _Degenerate("chosen and rejected have different prompts", "rejected")
+_NO_PROMPT = _Degenerate("there is no prompt, and chosen and rejected share no beginning", "prompt")
 
 
 def _separate_texts(chosen: str, rejected: str) -> tuple[Text, Text, Text, _Degenerate | None]:
@@ -257,13 +302,17 @@ def _separate_texts(chosen: str, rejected: str) -> tuple[Text, Text, Text, _Dege
     # back to a blank that opens both responses, so that no word is cut in two
     while shared > 0 and not (chosen[shared : shared + 1].isspace() and rejected[shared : shared + 1].isspace()):
         shared -= 1
-    return chosen[:shared], chosen[shared:], rejected[shared:], _DIFFERING if shared == 0 else None
+    return chosen[:shared], chosen[shared:], rejected[shared:], _NO_PROMPT if shared == 0 else None
 
 
 def _many(row: dict[str, Any], place: str, name: str, subset: str) -> Iterator[tuple[Pair, _Degenerate | None]]:
     """Several responses a side (RewardBench 2, RM-Bench): every chosen one against every rejected one."""
     prompt = _prompt(row, place)
     if prompt is None:
+        _refuse_other_names(row, "", place)
+        if "prompt" in row:
+            yield Pair(name, subset, "", "", ""), _NULL["prompt"]
+            return
         raise UserError(f'{place}: "prompt" is missing; lists of responses need one')
     styles = "domain" in row and len(row["chosen"]) == len(row["rejected"]) == 3
     subset = subset or _label(row, "domain", place)

@@ -199,6 +199,17 @@ def test_the_audit_counts_everything_and_its_hash_tells_tokens_apart():
     assert audit.token_hash != encode_pairs(source, tokenizer(), EncodingSettings(terminator="strip"))[1].token_hash
 
 
+def test_the_audit_says_which_prompts_are_what_both_texts_begin_with(tmp_path):
+    rows = [{"chosen": "It is hot.", "rejected": "It is cold."}, {"chosen": "Look up.", "rejected": "Look down."}]
+    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = "prompt      the shared beginning of chosen and rejected"
+    assert f"{said}, 4 characters on average" in str(encode_pairs(load_pairs(tmp_path / "set.jsonl"), tokenizer())[1])
+    with (tmp_path / "set.jsonl").open("a") as file:
+        file.write(json.dumps({"prompt": "Is it?", "chosen": "Yes", "rejected": "No"}))
+    audit = encode_pairs(load_pairs(tmp_path / "set.jsonl"), tokenizer())[1]
+    assert f"{said} in 2 of 3 pairs, 4 characters on average" in str(audit)
+
+
 WORDS = st.text(st.characters(), min_size=1, max_size=20)  # lone surrogates included
 
 

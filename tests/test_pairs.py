@@ -71,6 +71,31 @@ def test_published_shapes(name, tmp_path):
     assert pair.id == "file/1"
 
 
+@pytest.mark.parametrize("name", ["standard, shared beginning", "transcript", "messages, shared prompt"])
+def test_a_prompt_that_responses_hold_is_read_beside_columns_that_repeat_it(name, tmp_path):
+    row, expected = SHAPES[name]
+    for more in ({"topic": "of the day", "source": "web"}, {"question": "The sky"}, {"Query": " "}):
+        pair = only(tmp_path, [row | more])
+        assert (pair.prompt, pair.chosen, pair.rejected) == expected
+
+
+def test_a_null_prompt_is_one_where_the_responses_do_not_mark_theirs(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [SHAPES["transcript"][0], SHAPES["standard, shared beginning"][0], PLAIN]
+    parquet.write_table(pyarrow.Table.from_pylist([{"prompt": None} | row for row in rows]), tmp_path / "mixed.parquet")
+    found = load_pairs(tmp_path / "mixed.parquet", bad_pairs="drop")
+    assert found.dropped == {"the prompt is null": ("mixed/2",)}
+    assert found.shared_prompts == {"mixed/1"}
+
+
+def test_words_under_any_name_are_offered_where_there_is_no_prompt(tmp_path):
+    row = {"topic": "The sky at night", "kind": "easy", "chosen": "Dark.", "rejected": "Light."}
+    with pytest.raises(UserError, match=r'there is no prompt.*; rename "topic" to "prompt", or leave such pairs out'):
+        only(tmp_path, [row])
+
+
 def test_several_responses_a_side_give_every_pair_of_them(tmp_path):
     responses = {"prompt": "q", "chosen": ["a", "b", "c"], "rejected": ["x", "y", "z"], "id": 7}
     pairs = load_pairs(write(tmp_path / "rm.jsonl", [responses | {"domain": "math"}]))
@@ -124,6 +149,10 @@ DEGENERATE = {
         "chosen": "\n\nHuman: a\n\nAssistant: b",
         "rejected": "\n\nHuman: b\n\nAssistant: c",
     },
+    "there is no prompt, and chosen and rejected share no beginning": {"chosen": "Yes.", "rejected": "No."},
+    "the prompt is null": {"prompt": None, "chosen": "I say yes.", "rejected": "I say no."},
+    "the chosen response is null": PLAIN | {"chosen": None},
+    "the rejected response is null": PLAIN | {"rejected": None},
     "the scores of chosen and rejected are tied": PLAIN | {"score_chosen": 4.0, "score_rejected": 4.0},
 }
 
@@ -143,7 +172,19 @@ FAULTS = {
     "broken JSON": (['{"prompt": "a", "chosen"'], r":2: not valid JSON"),
     "no object": (["[1, 2]"], r":2: expected an object.*found a list"),
     "missing field": ([{"prompt": "a", "chosen": "b"}], r':2: "rejected" is missing \(found .prompt., .chosen.\)'),
-    "null field": ([PLAIN | {"chosen": None}], r':2: "chosen" is missing'),
+    "prompt of another name": (
+        [{"Question": "Is 7 prime?", "topic": "a b", "chosen": "I say yes.", "rejected": "I say no."}],
+        r':2: "prompt" is missing.*; rename "Question" to "prompt"$',
+    ),
+    "one of two names": (
+        [{"context": "Sums.", "query": [USER], "chosen": "Yes.", "rejected": "No.", "prompt": None}],
+        r':2: .*; rename the one of "context", "query" that is the prompt to "prompt"$',
+    ),
+    "messages, prompt of another name": (
+        [{"messages": [USER], "chosen": [GOOD], "rejected": [BAD]}],
+        r':2: .*rename "messages"',
+    ),
+    "lists, prompt of another name": ([{"input": "q", "chosen": ["a"], "rejected": ["b"]}], r':2: .*rename "input"'),
     "number": ([PLAIN | {"chosen": 7}], r':2: "chosen": expected a text or a list of messages, found a number'),
     "text and messages": ([PLAIN | {"chosen": [GOOD]}], r':2: "rejected": .*must both be'),
     "message without content": (
