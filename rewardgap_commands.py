@@ -64,7 +64,7 @@ class Reproduce(Command):
     """
 
     persona: Path | None = None
-    """Folder of the real Persona question files (*.jsonl); adds rung 2, about 15 minutes"""
+    """Folder of the real Persona question files (*.jsonl); adds rung 2, about 10 minutes more"""
     quick: bool = False
     """Everything smaller, under a minute; only theorems are decided"""
     output: Path | None = None

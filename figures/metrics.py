@@ -60,8 +60,9 @@ def comparisons_table(comparisons: Sequence[Mapping[str, Any]]) -> str:
 
 
 AGREEMENT_LEGEND = (
-    "changes of margins; slope: of measured on predicted, 1 where the theory is exact; AUC of flips: does the\n"
-    "predicted change tell which pairs end up ranked the other way, 0.5 is chance"
+    "changes of margins; slope: of measured on predicted, 1 where the theory is exact; relative error: length of\n"
+    "predicted minus measured over that of measured; AUC of flips: does the predicted change tell which pairs end up\n"
+    "ranked the other way, 0.5 is chance; frozen: predicted from step 0 alone; tracked: coefficients of every step"
 )
 COEFFICIENTS = {"head": "the head's coefficients", "all": "coefficients of all parameters"}
 AGREEMENT = ("slope", "relative_error", "sign_agreement", "correlation", "flipped", "flip_auc")
@@ -90,7 +91,13 @@ def agreement_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
         f"the training pairs (by {COEFFICIENTS[row['coefficients']]})"
         for row in predictions
     ]
-    return "\n".join([aligned(lines), AGREEMENT_LEGEND, *sorted(notes), *said])
+    came_out = [
+        f"{row['kind']}, {row['trained']}: ranked {row['accuracy_before']:.3f} of {row['n']} pairs right before and "
+        f"{row['accuracy_after']:.3f} after {row['step']} steps"
+        for row in metrics.values()
+        if row.get("coefficients") == "tracked"
+    ]
+    return "\n".join([aligned(lines), AGREEMENT_LEGEND, *sorted(notes), *said, *came_out])
 
 
 def _precise(value: float | None) -> str:

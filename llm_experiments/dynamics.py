@@ -236,11 +236,18 @@ def summarise_dynamics(rows: Sequence[Row], *, tie_tolerance: float) -> Metrics:
             else:
                 name = f"{kind}/{trained}/{prediction}/{step}"
                 row |= {"phase": "training", "coefficients": prediction, "step": step}
+                ranked = [_accuracy(margins, tie_tolerance) for margins in (margin, margin + measured)]
+                row |= dict(zip(("accuracy_before", "accuracy_after"), ranked, strict=True))
             row |= agreement(predicted, measured).to_row()
             auc = flip_auc(margin, predicted, flipped, tie_tolerance=tie_tolerance)
             row |= {"flipped": int(flipped.sum()), "flip_auc": auc, "violation": VIOLATION.get(trained)}
             metrics[name] = row
     return metrics
+
+
+def _accuracy(margins: Float[np.ndarray, " pairs"], tie_tolerance: float) -> float:
+    """Share of pairs ranked right; ties count one half."""
+    return float(np.mean((margins > tie_tolerance) + 0.5 * (np.abs(margins) <= tie_tolerance)))
 
 
 def run_dynamics(request: DynamicsRequest) -> Metrics:

@@ -194,6 +194,11 @@ def test_the_command_reports_every_kind_and_what_moved(folder, capsys):
     assert [row["kind"] for row in scores] == ["explicit"] * 6 + ["implicit"] * 6
     assert f"implicit: predicted to rank {np.mean([row['score'] > 0 for row in scores[6:]]):.3f} of 6 pairs" in text
     assert "tied: the output layer is the input embedding" in text
+    heads = [row for row in read_rows(folder / "run" / "training.jsonl") if row["trained"] == "head"]
+    explicit = [row for row in heads if row["kind"] == "explicit" and row["step"] == 2]
+    before = np.mean([row["margin"] > 0 for row in explicit])
+    after = np.mean([row["margin"] + row["measured"] > 0 for row in explicit])
+    assert f"explicit, head: ranked {before:.3f} of 6 pairs right before and {after:.3f} after 2 steps" in text
     metrics, rows = read_json(folder / "run" / "metrics.json"), read_rows(folder / "run" / "one_step.jsonl")
     arms = {(row["kind"], row["trained"]) for row in rows}
     assert arms == {(kind, arm) for kind in KINDS for arm in ("all", "tied", "head")} - {("explicit", "tied")}

@@ -62,8 +62,8 @@ def single_token_theorem() -> Derivation:
             "implicit margin is at every step what it was at the start: 0 if the policy starts at the reference, so "
             "the accuracy is one half, every pair being a tie. (b) If the training pairs are separable, the explicit "
             "head converges in direction to the hard-margin separator û of the differences d = h(x, y⁺) - h(x, y⁻); "
-            "so from some step on it ranks every pair of a finite set as û does, unless û ties it. Both training "
-            "losses can go to zero."
+            "so from some step on it ranks every pair of a finite set as û does, unless û ties it. In the closed form "
+            "U is the output layer at the start."
         ),
         assumptions=(
             "hidden states are fixed: the output layer U or the head u is trained, nothing else",
@@ -85,7 +85,8 @@ def single_token_theorem() -> Derivation:
             gradient_step,
             cited(
                 "Gradient descent on a logistic regression with separable data converges in direction to the L2 "
-                "hard-margin separator from any start, at the rate 1 / ln t; a finite set of signs then freezes (b)",
+                "hard-margin separator from any start, for almost all data at the rate 1 / ln t; a finite set of signs "
+                "then freezes (b)",
                 SOUDRY,
             ),
             frozen_step,
