@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = parse("rewardgap", ABOUT, COMMANDS, ALIASES, words, FOREIGN)
         answer = command.run()
         print(json.dumps(answer.data, indent=2, default=str) if command.json else answer.text, flush=True)
+        for failure in answer.data.get("failures", ()):
+            print(f"failed: {failure}", file=sys.stderr)
     except UserError as error:
         return _fail(str(error))
     except KeyboardInterrupt:

@@ -368,9 +368,12 @@ def _one_line_at_sigterm() -> Iterator[None]:
 
 
 def transformations() -> str:
-    from llm_experiments.stress.catalogue import TRANSFORMATIONS
+    from llm_experiments.stress.catalogue import DEFAULT_SUITE, ON_DEMAND, TRANSFORMATIONS
 
-    return _columns({one.name: f"{one.purpose}: {one.description}" for one in TRANSFORMATIONS})
+    rows = {one.name: f"{one.purpose}: {one.description}" for one in TRANSFORMATIONS}
+    rows |= {name: f"invariance: {description}" for name, description in ON_DEMAND.items()}
+    marked = {f"{'*' if name in DEFAULT_SUITE else ' '} {name}": text for name, text in rows.items()}
+    return f"{_columns(marked)}\n\n* one of the {len(DEFAULT_SUITE)} default edits; MODEL is a folder or a hub id"
 
 
 def _part(command: Command, settings: type) -> Any:

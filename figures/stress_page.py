@@ -20,7 +20,7 @@ from figures.scales import OUTLINES, Scale, around, limits
 from figures.story_page import flatten
 from figures.stress_examples import worst_examples
 from figures.word_changes import visible
-from llm_experiments.stress.verdict import JUDGED
+from llm_experiments.stress.verdict import JUDGED, LEVEL, is_judged, raises
 from simulations.results import Row, UserError, read_json, write_text
 
 LARGEST = 5_000_000  # bytes
@@ -94,6 +94,8 @@ def _page(folder: Path, summary: Row, keep: int) -> str:
         baselines=BASELINES,
         accuracy_scale=Scale(0, 1, *WHISKER),
         rules=summary.get("rules") or [],
+        level=LEVEL,
+        judged=JUDGED,
         kept=[_cells(row, examples) for row in table if row["purpose"] == "invariance"],
         damaged=[_cells(row, examples) for row in table if row["purpose"] == "sensitivity"],
         scale=_scale(row for row in table if row["purpose"] == "invariance"),
@@ -143,7 +145,7 @@ def lede(models: Sequence[Row], table: Sequence[Row]) -> str:
         for row in table
         if row["purpose"] == "invariance"
         and row.get("side") != "both"
-        and (row.get("n_prompts") or 0) >= JUDGED
+        and is_judged(row)
         and limits(row.get("difference"))
     ]
     if not known:
@@ -179,6 +181,8 @@ def _cells(row: Row, examples: Sequence[Row]) -> Row:
         "coefficient": reliance.get("coefficient"),
         "example": min(own, default=None),
         "more": _more(row),
+        "unjudged": None if is_judged(row) else f"{row.get('n_prompts') or 0} of {JUDGED} prompts",
+        "raised": raises(row),
     }
 
 
@@ -191,7 +195,7 @@ def side_by_side(table: Sequence[Row]) -> list[Row]:
 def _more(row: Row) -> list[tuple[str, str]]:
     """What a line of the table says only when it is asked: counts, lengths, baselines before and after."""
     lines = [
-        ("prompts", _judged(row.get("n_prompts"))),
+        ("prompts", row.get("n_prompts")),
         ("pairs unchanged", row.get("n_unchanged")),
         *((f"rejected: {words(reason)}", n) for reason, n in (row.get("rejected_reasons") or {}).items()),
     ]
@@ -202,10 +206,6 @@ def _more(row: Row) -> list[tuple[str, str]]:
     for name, both in (row.get("baselines") or {}).items() if row["n_changed"] else ():
         lines.append((BASELINES[name], f"{two(both['before'])} → {two(both['after'])}" if both else UNKNOWN))
     return [(name, str(value)) for name, value in lines if value is not None]
-
-
-def _judged(prompts: int | None) -> str | None:
-    return prompts if prompts is None else f"{prompts}{'' if prompts >= JUDGED else ', too few to be judged'}"
 
 
 def curves(table: Sequence[Row]) -> list[Row]:

@@ -287,11 +287,12 @@ def test_without_a_command_the_list_of_them_is_shown_and_version_needs_none(caps
 
 
 def test_the_list_of_transformations_needs_neither_model_nor_pairs(capsys):
-    from llm_experiments.stress.catalogue import TRANSFORMATIONS
+    from llm_experiments.stress.catalogue import DEFAULT_SUITE, ON_DEMAND, TRANSFORMATIONS
 
     assert rewardgap.main(["stress", "--transforms", "list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [one.name for one in TRANSFORMATIONS]
+    lines = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    assert [line[2:].split()[0] for line in lines] == [*(one.name for one in TRANSFORMATIONS), *ON_DEMAND]
+    assert {line[2:].split()[0] for line in lines if line[0] == "*"} == set(DEFAULT_SUITE)
 
 
 @pytest.mark.parametrize(

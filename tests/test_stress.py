@@ -1,5 +1,7 @@
 """The stress suite on worlds where the truth is known: verdicts of planted models, cost of a rerun, joins, measures."""
 
+import shutil
+
 import pytest
 from stress_worlds import (
     DAMAGED,
@@ -20,8 +22,9 @@ from stress_worlds import (
 )
 
 from figures.stress_table import stress_table
-from llm_experiments.pairs import Pair
+from llm_experiments.pairs import Pair, PairSet
 from llm_experiments.stress.catalogue import DEFAULT_SUITE, by_name
+from llm_experiments.stress.folder import score_shifts
 from llm_experiments.stress.scorers import FunctionScorer
 from llm_experiments.stress.shifts import combined, shift_by
 from llm_experiments.stress.suite import _record, stress_scorers
@@ -186,7 +189,9 @@ def test_a_folder_from_before_is_still_summarised(tmp_path):
     cost = {name: {"responses": 40, "computed": 30} for name in ("original", SWAPPED.name)}
     write_json(place / "model.json", {"name": "m", "source": "m", "kind": "function", "notes": [], "cost": cost})
     made = stress_scorers(pairs(20), (SWAPPED,), {"m": FunctionScorer(truth)}, tmp_path)
-    assert any("60 of 80 rewards had to be computed, the others were known" in note for note in made["notes"])
+    assert any(
+        "60 of 80 rewards had to be computed, the others are of texts already scored" in note for note in made["notes"]
+    )
 
 
 def test_other_pairs_do_not_pass_for_those_of_the_folder(tmp_path):
@@ -267,11 +272,55 @@ def test_the_printed_table_holds_every_model_and_shift(tmp_path, count):
         kept, damaged = blocks[blocks.index(head) + 1 :][:2]
         lines = [row for row in made["table"] if row["model"] == model["name"]]
         for row, table in zip(lines, (kept, damaged), strict=True):
-            (line,) = table.split("\n")[1:]
+            line, *remarks = table.split("\n")[1:]
+            assert remarks == ([] if count >= JUDGED else ["    not judged: 1 of 40 prompts"])
             number = row["falls"]["value"] if row["purpose"] == "sensitivity" else row["accuracy_after"]
             assert line.startswith(row["name"])
             assert f"  {number:.3f}  " in line
     assert max(map(len, text.split("\n"))) <= 110
+
+
+def test_the_printed_table_says_what_raises_rewards_and_who_loses_more(tmp_path):
+    rewards = {"oracle": truth, "keyword": keyword, "against": lambda prompt, response: -truth(prompt, response)}
+    made = stress(tmp_path, rewards, (SWAPPED, DAMAGED), count=60)
+    before, against = stress_table(made).split("against (function)")
+    assert "\n    damage raises its rewards\n" not in before
+    assert against.count("\n    damage raises its rewards\n") == 1
+    assert "damage raises its rewards: damaged" in " ".join(made["models"][2]["reasons"])
+    said = " ".join(against.split())
+    for one, other in (("oracle", "keyword"), ("keyword", "against")):
+        (row,) = [row for row in made["comparisons"] if (row["model_a"], row["model_b"]) == (one, other)]
+        low, high = sorted(abs(row["difference"][name]) for name in ("low", "high"))
+        more = "less" if row["difference"]["value"] > 0 else "more"
+        assert f"{one} loses 0.500 [{low:.3f}, {high:.3f}] of its accuracy {more} than {other} (p = " in said
+
+
+class Short(FunctionScorer):
+    """Reads no pair whose number is above 30."""
+
+    def read(self, pairs):
+        readings, _ = super().read(pairs)
+        long = {one.id for one in readings if int(one.id.split("/")[1]) > 30}
+        return [one for one in readings if one.id not in long], dict.fromkeys(long, "too long")
+
+
+def test_pairs_and_models_that_are_left_out_are_named(tmp_path):
+    some = PairSet("file", tuple(pairs(40)), {"identical responses": ("x", "y"), "no prompt": ("z",)})
+    place = tmp_path / "scores" / "short"
+    scorers = {"short": Short(truth), "long": FunctionScorer(truth)}
+    made = stress_scorers(some, (SWAPPED,), scorers, tmp_path, notes=["given"])
+    assert made["notes"][:3] == [
+        "given",
+        "kept 40 of 43 pairs, left out: 2 identical responses, 1 no prompt",
+        "short: kept 31 of 40 pairs, left out: 9 for a reason that this folder does not hold",
+    ]
+    told = {}
+    shutil.rmtree(place)
+    score_shifts(place, some, {}, lambda: Short(truth), told.update)
+    write_json(place / "model.json", {"cost": told})
+    made = stress_scorers(some, (), {"short": Short(truth)}, tmp_path)
+    assert "short: kept 31 of 40 pairs, left out: 9 too long" in made["notes"]
+    assert "scored in this folder, but not asked for this time and left out: long" in made["notes"]
 
 
 def test_rows_of_pairs_without_a_change_are_kept_as_they_were(tmp_path):

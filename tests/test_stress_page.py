@@ -284,6 +284,26 @@ def test_the_lede_is_about_a_judged_edit(tmp_path: Path) -> None:
     assert "changed pairs of 40 prompts, so none was judged" in lede(summary["models"], [few])
 
 
+def test_a_line_says_whether_it_is_judged_and_shown_and_whether_damage_raises_rewards(tmp_path: Path) -> None:
+    summary = stress_rows.write_run(tmp_path, pairs=40, models=stress_rows.MODELS[:1])
+    lines = {row["transformation"]: row for row in summary["table"]}
+    lines["lowercase"] |= {"n_prompts": 39, "p_holm": 0.2, "difference": {"value": -0.3, "low": -0.5, "high": -0.1}}
+    lines["typos"] |= {"p_holm": 0.04, "difference": {"value": -0.1, "low": -0.3, "high": 0.1}}
+    lines["filler_sentence"]["p_holm"] = 0.05
+    lines["shuffled_words"]["falls"] = {"value": 0.2, "low": 0.1, "high": 0.4}
+    write_json(tmp_path / "summary.json", summary)
+    write_stress(tmp_path)
+    rows = re.findall(r'<tr data-model="[^"]+" data-transformation="([^"]+)"(.*?)</tr>', page_of(tmp_path), re.DOTALL)
+    shown = dict(rows)
+    assert {name for name, text in rows if 'class="unjudged"' in text} == {"lowercase"}
+    assert "not judged: 39 of 40 prompts" in shown["lowercase"]
+    clear = {name for name, text in rows if 'class="whisker clear"' in text}
+    assert "typos" in clear
+    assert not clear & {"lowercase", "filler_sentence"}  # by the corrected p alone
+    assert {name for name, text in rows if "damage raises its rewards" in text} == {"shuffled_words"}
+    assert "a filled dot where p (Holm) is below 0.05" in page_of(tmp_path)
+
+
 def test_subsets_are_on_the_card(tmp_path: Path) -> None:
     summary = stress_rows.write_run(tmp_path, pairs=6)
     accuracy = {"value": 0.91, "low": 0.81, "high": 0.97, "n": 9}
@@ -371,6 +391,7 @@ def test_the_page_sorts_filters_opens_examples_and_prints(run: Path) -> None:
         assert "2 of 20 lines" in page.inner_text("#count")
         page.fill("input[name=search]", "no text has this")
         assert page.locator("#table tbody tr:visible, .example:visible").count() == 0
+        assert page.inner_text("#count") == f"0 of 20 lines, 0 of {page.locator('.example').count()} examples"
         page.click("button[type=reset]")
         playwright.expect(page.locator("#table tbody tr:visible")).to_have_count(16)
         assert page.locator(".example:visible").count() == 12

@@ -114,9 +114,12 @@ def test_the_coefficient_foretells_a_step_from_where_training_began(kind):
     assert np.abs(found - measured).max() < 1e-3 * np.abs(measured).max()
 
 
-def test_the_threshold_decides_the_exit_code(place):
+def test_the_threshold_decides_the_exit_code(place, capsys):
     assert stress(place, "threshold", "--transforms", "uppercase", "--fail_under", 0) == 0
     assert stress(place, "threshold", "--transforms", "uppercase", "--fail_under", 1) == 3
+    out, error = capsys.readouterr()
+    assert error.rstrip().split("\n")[-1].startswith("failed: explicit: ")
+    assert "failed: " not in out
     (model,) = read_json(place / "threshold" / "summary.json")["models"]
     others = [name for name in VERDICTS if name != model["verdict"]]
     assert stress(place, "threshold", "--transforms", "uppercase", "--fail_on", *others) == 0

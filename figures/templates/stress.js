@@ -79,7 +79,7 @@
       more.textContent = `Show all ${examples.length} examples`;
     }
     const rows = all("table.results tbody tr"), left = rows.filter((row) => !row.hidden);
-    count.textContent = `${left.length} of ${rows.length} lines`;
+    count.textContent = `${left.length} of ${rows.length} lines, ${examples.length} of ${all(".example").length} examples`;
     for (const nothing of all(".nothing")) {
       const near = all(".example, .results tbody tr", nothing.parentElement);
       nothing.hidden = near.some((line) => !line.hidden);

@@ -56,7 +56,11 @@ DEFAULT_SUITE: tuple[str, ...] = (
 
 
 # Transformations that need more than this package; `by_name` makes them on demand.
-ON_DEMAND = ("wordnet_synonyms", "paraphrase:MODEL", "translation:LANGUAGE:MODEL")
+ON_DEMAND = {
+    "wordnet_synonyms": "synonyms from WordNet, by the extra rewardgap[wordnet]",
+    "paraphrase:MODEL": "paraphrases by a language model",
+    "translation:LANGUAGE:MODEL": "translations by a language model",
+}
 
 
 def by_name(names: Sequence[str], *, flag: str = "--transforms") -> list[Transformation]:

@@ -1,8 +1,10 @@
 """The texts and scores of a stress test as files, each written once: what is there is not computed again."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from llm_experiments.pairs import Pair, plain_text
 from llm_experiments.stress.scorers import Scorer
@@ -13,7 +15,9 @@ from simulations.results import Row, UserError, read_rows, write_rows
 ORIGINAL = "original"
 ORIGINALS = "originals.jsonl"
 Texts = Mapping[str, Sequence[Shifted]]
-Cost = dict[str, dict[str, int]]  # by file: responses, and how many had to be computed, and by the reference
+Cost = dict[
+    str, dict[str, Any]
+]  # by file: responses, how many had to be computed, and by the reference; pairs left out
 
 
 def write_texts(output: Path, pairs: Sequence[Pair], shifts: Sequence[Shift]) -> Texts:
@@ -69,8 +73,8 @@ def score_shifts(
     if ORIGINAL in missing:
         before = judge.computed, judge.asked
         judge.admit(pairs)
-        rows, _ = judge.score(pairs)
-        tell({ORIGINAL: _cost(2 * len(rows), judge, before)})
+        rows, dropped = judge.score(pairs)
+        tell({ORIGINAL: _cost(2 * len(rows), judge, before) | {"left_out": dict(Counter(dropped.values()))}})
         write_rows(place / f"{ORIGINAL}.jsonl", rows)
     originals = {row["id"]: row for row in read_rows(place / f"{ORIGINAL}.jsonl")}
     before_by_id = {pair.id: pair for pair in pairs}

@@ -12,7 +12,8 @@ shift. Its name is what its files are called. The run folder:
                                              original
     scores/<model>/model.json                {name, source, kind, notes, cost: {original|shift: {responses, computed,
                                              reference}}}: how many, of how many the reward was not known, of how
-                                             many the reference's log-probability was not known either
+                                             many the reference's log-probability was not known either; of original
+                                             left_out too, {reason: pairs that the model cannot read}
     scores/<model>/original.jsonl            the columns of `rewardgap score` (id, subset, prompt_hash, scores_chosen,
                                              scores_rejected, results, n_tokens_*, kind, ...), and key_* (of the text)
     scores/<model>/<shift>.jsonl             the same and `fate`, edited_* where it is changed, no scores where rejected
@@ -73,7 +74,7 @@ from llm_experiments.contents import contents
 from llm_experiments.distributed import launched
 from llm_experiments.inputs import CONTENTS, check_contents
 from llm_experiments.pair_sources import source_stem
-from llm_experiments.pairs import Pair, load_pairs
+from llm_experiments.pairs import Pair, PairSet, load_pairs
 from llm_experiments.settings import StressRequest
 from llm_experiments.stress.folder import ORIGINAL, ORIGINALS, score_shifts, write_texts
 from llm_experiments.stress.judges import Judge
@@ -81,7 +82,7 @@ from llm_experiments.stress.planning import plan
 from llm_experiments.stress.reliance import rely
 from llm_experiments.stress.scorers import Scorer
 from llm_experiments.stress.shifts import Shift
-from llm_experiments.stress.summary import summarise_stress
+from llm_experiments.stress.summary import kept_of, summarise_stress
 from llm_experiments.stress.verdict import JUDGED, VERDICTS
 from simulations.results import Row, UserError, finish_run, open_run, provenance, read_json, read_rows, write_json
 
@@ -138,12 +139,11 @@ def stress_scorers(
             given.recognise(pairs, read_rows(place / f"{ORIGINAL}.jsonl"), str(place))
         make = (lambda given=given: given) if isinstance(given, Scorer) else given
         score_shifts(place, pairs, texts, make)
-    return _summarise(output, shifts, list(scorers), **options)
+    notes = [*options.pop("notes", ()), *_dropped(pairs)]
+    return _summarise(output, shifts, list(scorers), notes=notes, **options)
 
 
-def read_pairs(
-    request: StressRequest, too_long: Callable[[Sequence[Pair]], set[str]] = lambda pairs: set()
-) -> list[Pair]:
+def read_pairs(request: StressRequest, too_long: Callable[[Sequence[Pair]], set[str]] = lambda pairs: set()) -> PairSet:
     """The original pairs of all files, at most `--limit` of them: every file gives as many as the others, as far as it
     has them, and which ones depends on (seed, id) alone, so that a larger limit, which needs a folder of its own, takes
     those of a smaller one too. Those that are `too_long` (ids of a file's pairs) do not count, and are left out where
@@ -153,17 +153,21 @@ def read_pairs(
         UserError: a file cannot be read, an id occurs in two files, or every pair is too long.
     """
     files: list[list[Pair]] = []
+    dropped: dict[str, tuple[str, ...]] = {}
     places: dict[str, str] = {}
     for place in request.pairs:
-        some = []
-        for pair in load_pairs(place, bad_pairs=request.bad_pairs, split=request.split):
+        some, found = [], load_pairs(place, bad_pairs=request.bad_pairs, split=request.split)
+        for reason, ids in found.dropped.items():
+            dropped[reason] = dropped.get(reason, ()) + ids
+        for pair in found:
             if pair.id in places:
                 raise UserError(f"{place}: id {pair.id!r} was already used in {places[pair.id]}; ids must be unique")
             places[pair.id] = place
             some.append(pair if pair.subset else replace(pair, subset=source_stem(place)))
         files.append(some)
+    every = PairSet(" ".join(request.pairs), tuple(pair for some in files for pair in some), dropped)
     if not request.limit:
-        return [pair for some in files for pair in some]
+        return every
     for number, some in enumerate(files):
         long = too_long(some)
         files[number] = [pair for pair in some if pair.id not in long]
@@ -179,7 +183,22 @@ def read_pairs(
         drawn = sorted(some, key=lambda pair: blake2b(repr((request.seed, pair.id)).encode()).digest())
         chosen |= {pair.id for pair in drawn[:share]}
         left -= share
-    return [pair for some in files for pair in some if pair.id in chosen]
+    return _limited(every, chosen, request.limit)
+
+
+def _limited(pairs: PairSet, taken: set[str], limit: int) -> PairSet:
+    kept = tuple(pair for pair in pairs if pair.id in taken)
+    rest = tuple(pair.id for pair in pairs if pair.id not in taken)
+    return replace(
+        pairs, pairs=kept, dropped=pairs.dropped | ({f"over --limit {limit} or too long": rest} if rest else {})
+    )
+
+
+def _dropped(pairs: Sequence[Pair]) -> list[str]:
+    """What was left out before any model read a pair."""
+    if not isinstance(pairs, PairSet) or not pairs.dropped:
+        return []
+    return [kept_of(len(pairs), {reason: len(ids) for reason, ids in pairs.dropped.items()})]
 
 
 def name_models(sources: Sequence[str]) -> dict[str, str]:
@@ -206,12 +225,13 @@ def _run(request: StressRequest, output: Path) -> Row:
     judges = [Judge(request, name, source) for name, source in name_models(request.model).items()]
     if request.limit and (output / ORIGINALS).exists():  # a model that was added since takes the same pairs
         taken = {row["id"] for row in read_rows(output / ORIGINALS)}
-        pairs = [pair for pair in read_pairs(replace(request, limit=0)) if pair.id in taken]
+        pairs = _limited(read_pairs(replace(request, limit=0)), taken, request.limit)
     else:
         pairs = read_pairs(request, lambda some: set().union(*(judge.too_long(some) for judge in judges)))
     if (prompts := len({repr(pair.prompt) for pair in pairs})) < JUDGED:
         print(f"{prompts} prompts: no edit can be judged, {JUDGED} are needed", file=sys.stderr)
     shifts, notes = plan(request, pairs)
+    notes = [*_dropped(pairs), *notes]
     for place in request.train_pairs:  # read again after scoring; a mistake should not be found as late
         load_pairs(place, bad_pairs="drop", flag="--train_pairs")
     for judge in judges:

@@ -9,7 +9,7 @@ import numpy as np
 
 from llm_experiments.baselines import TIES
 from llm_experiments.stress.catalogue import DEFAULT_SUITE, by_name
-from llm_experiments.stress.folder import ORIGINAL
+from llm_experiments.stress.folder import ORIGINAL, ORIGINALS
 from llm_experiments.stress.measures import (
     LENGTH_RULES,
     Change,
@@ -95,7 +95,7 @@ def summarise_stress(
         "table": table,
         "comparisons": comparisons,
         "grid": [row for one in scores for row in _grid(one, shifts)],
-        "notes": [*notes, *_notes(scores, shifts)],
+        "notes": [*notes, *_left_out(output, scores), *_notes(scores, shifts)],
         "rules": list(RULES),
         "threshold": fail_under,
         "failures": _failures(found, table, fail_under, fail_on),
@@ -250,6 +250,26 @@ def _grid(scores: Scores, shifts: Sequence[Shift]) -> list[Row]:
     return rows
 
 
+def kept_of(kept: int, left_out: Mapping[str, int]) -> str:
+    """How many pairs there are, of how many, and why the rest is not there."""
+    why = ", ".join(f"{n} {reason}" for reason, n in left_out.items())
+    return f"kept {kept} of {kept + sum(left_out.values())} pairs, left out: {why}"
+
+
+def _left_out(output: Path, scores: Sequence[Scores]) -> list[str]:
+    """Pairs that a model could not score, and models that were scored in another run into the same folder."""
+    notes, given = [], len(read_rows(output / ORIGINALS))
+    for one in scores:
+        if missing := given - len(one.originals):
+            reasons = one.about.get("cost", {}).get(ORIGINAL, {}).get("left_out")
+            reasons = reasons or {"for a reason that this folder does not hold": missing}
+            notes.append(f"{one.name}: {kept_of(len(one.originals), reasons)}")
+    there = {path.parent.name for path in (output / "scores").glob(f"*/{ORIGINAL}.jsonl")}
+    if others := sorted(there - {one.name for one in scores}):
+        notes.append(f"scored in this folder, but not asked for this time and left out: {', '.join(others)}")
+    return notes
+
+
 def _notes(scores: Sequence[Scores], shifts: Sequence[Shift]) -> list[str]:
     notes = [f"{one.name}: {note}" for one in scores for note in one.about.get("notes", ())]
     for one in scores:
@@ -275,7 +295,8 @@ def _notes(scores: Sequence[Scores], shifts: Sequence[Shift]) -> list[str]:
             )
             reference = f" ({asked} by the reference too)" if asked else ""
             notes.append(
-                f"{one.name}: {computed} of {all_of} rewards had to be computed{reference}, the others were known"
+                f"{one.name}: {computed} of {all_of} rewards had to be computed{reference}, the others are of "
+                "texts already scored"
             )
     return notes
 
