@@ -256,14 +256,15 @@ class Score(ScoreRequest, Command):
     """Any reward model on any pairs: one line per pair, and what follows from the lines."""
 
     def run(self) -> Answer:
-        from figures.metrics import comparisons_table, metrics_table
+        from figures.metrics import backwards, comparisons_table, metrics_table
         from llm_experiments.scoring import run_comparison, run_scoring
 
         request = _part(self, ScoreRequest)
         metrics = run_scoring(request)
         comparisons = [one.to_row() for one in run_comparison(request)]
         data = {"metrics": metrics, "comparisons": comparisons, "scores": str(self.output / "scores")}
-        text = "\n".join([metrics_table(metrics), *([comparisons_table(comparisons)] if comparisons else [])])
+        tables = [metrics_table(metrics), *backwards(metrics)]
+        text = "\n".join([*tables, *([comparisons_table(comparisons)] if comparisons else [])])
         return Answer(f"{text}\none line per pair: {data['scores']}", data)
 
 

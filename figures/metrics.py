@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from figures.table import number
+from llm_experiments.stress.verdict import BACKWARDS
 
 COLUMNS = ("pairs", "accuracy", "95 % interval", "ties", "|margin|", "normalised", "ECE", "Brier")
 BASELINES = ("longest", "shortest", "bag of tokens", "token overlap")
@@ -34,6 +35,11 @@ def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
                 f"{name}: EVERY PAIR IS A TIE, so that 0.5 says nothing; are these the right model and reference?"
             )
     return "\n".join([aligned(lines), *notes])
+
+
+def backwards(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line per source of pairs whose accuracy is shown to be below one half."""
+    return [f"{name}: {BACKWARDS}" for name, row in metrics.items() if row["high"] is not None and row["high"] < 0.5]
 
 
 def comparisons_table(comparisons: Sequence[Mapping[str, Any]]) -> str:

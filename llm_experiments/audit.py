@@ -1,5 +1,6 @@
 """What encoding did to a set of pairs, in numbers: printed before anything is computed, stored beside everything."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -29,9 +30,7 @@ class Audit:
     rejected_tokens: float
     longest: int
     token_hash: str
-    shared_prompts: tuple[int, float] | None = (
-        None  # pairs whose prompt is what their texts begin with, its mean characters
-    )
+    shared_prompts: tuple[int, float] | None = None  # prompts that are what both texts begin with, their characters
 
     @classmethod
     def of(
@@ -97,3 +96,17 @@ def token_hash(pairs: Sequence["EncodedPair"]) -> str:
     for pair in pairs:
         digest.update(repr(pair).encode())
     return digest.hexdigest()
+
+
+TURNED = "pairs that occur the other way round as well"
+
+
+def repeats(pairs: Sequence["EncodedPair"]) -> dict[str, int]:
+    """A note, as one line with its number: pairs that are in the tokens what an earlier one is, or its reverse."""
+    seen = Counter((pair.prompt_ids, pair.chosen_ids, pair.rejected_ids) for pair in pairs)
+    again = sum(seen.values()) - len(seen)
+    turned = sum(count for (prompt, chosen, rejected), count in seen.items() if (prompt, rejected, chosen) in seen)
+    if again:
+        also = f", {turned} {TURNED}" if turned else ""
+        return {f"exact repeats of earlier pairs{also}": again}
+    return {TURNED: turned} if turned else {}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from llm_experiments.audit import Audit
+from llm_experiments.audit import Audit, repeats
 from llm_experiments.pairs import Pair, PairSet, Text
 from llm_experiments.rendering import has_template, render_pair, response_tail
 from llm_experiments.settings import EncodingSettings
@@ -106,6 +106,7 @@ def encode_pairs(
         reasons = ", ".join(f"{len(names)} {reason}" for reason, names in dropped.items())
         place = f"{pairs.source}: " if isinstance(pairs, PairSet) else ""
         raise UserError(f"{place}no pair is left after encoding ({reasons}); raise --max_length or check the file")
+    notes.update(repeats(kept))
     audit = Audit.of(kept, dropped=dropped, notes=notes, tokenizer=tokenizer, template=template, end_ids=ending.ids)
     if isinstance(pairs, PairSet):
         audit = replace(audit, shared_prompts=_shared_prompts(pairs, {pair.id for pair in kept}))

@@ -38,7 +38,7 @@ from llm_experiments.weights import (
 from llm_experiments.weights import foreign_code as foreign_code
 from llm_experiments.weights import load_tokenizer as load_tokenizer
 from llm_experiments.weights import quiet_transformers as quiet_transformers
-from simulations.results import UserError
+from simulations.results import UserError, read_json
 from theory.rewards import KINDS, Kind, explicit_reward, generative_reward, implicit_reward
 
 DEFAULT_BETA = 0.1
@@ -265,6 +265,14 @@ def kind_of(source: str) -> Kind | None:
 
 
 def model_folder(source: str) -> str:
-    """`source`, or the model inside it where it is the folder of a training run."""
-    inside = Path(source) / "model"
+    """`source`, or the model inside it where it is the folder of a training run.
+
+    Raises:
+        UserError: it is the folder of a run that scored.
+    """
+    inside, config = Path(source) / "model", Path(source) / "config.json"
+    if (Path(source) / "scores").is_dir() and config.is_file():
+        asked = read_json(config)
+        if isinstance(asked, dict) and asked.get("command") == "score":
+            raise UserError(f"{source}: is a folder of scores; its model was {asked.get('model')}: give that one")
     return str(inside) if (inside / MANIFEST).exists() else source

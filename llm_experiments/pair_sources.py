@@ -137,6 +137,11 @@ def _from_csv(path: Path, text: str) -> Iterator[Record]:
     limit = csv.field_size_limit(10**9)  # a long response is no mistake
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        columns = list(reader.fieldnames or ())
+        if len(columns) == 1 and (found := [name for mark, name in _SEPARATORS.items() if mark in columns[0]]):
+            raise UserError(
+                f"{path}:1: one column `{columns[0]}`: separated by {found[0]}? Save it with commas between the columns"
+            )
         for row in reader:
             place = f"{path}:{reader.line_num}"
             if None in row:
@@ -146,6 +151,9 @@ def _from_csv(path: Path, text: str) -> Iterator[Record]:
         raise UserError(f"{path}:{reader.line_num}: not valid CSV ({error}); quote cells properly") from None
     finally:
         csv.field_size_limit(limit)
+
+
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def _cell(value: str) -> Any:
@@ -183,8 +191,18 @@ def _from_folder(path: Path, split: str) -> Iterator[Record]:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{path}: not a folder that `datasets` can read ({_first_line(error)})") from None
+        raise UserError(
+            f"{path}: not a folder that `datasets` can read ({_first_line(error)}){_inside(path)}"
+        ) from None
     return _numbered(str(path), rows)
+
+
+def _inside(folder: Path) -> str:
+    """The files of pairs in a folder that is no data set, as a cure; at most three names."""
+    endings = tuple(f"{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz"))
+    names = sorted(path.name for path in folder.iterdir() if path.name.endswith(endings))
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"; give a file in it: {', '.join(names[:3])}{more}" if names else ""
 
 
 def _from_completions(folder: Path, files: list[Path]) -> Iterator[Record]:

@@ -28,7 +28,7 @@ import torch
 
 from llm_experiments.models import quiet_transformers
 from llm_experiments.settings import ARCHITECTURES, PretrainSettings
-from llm_experiments.tensors import DamagedFile, read_tensors, write_tensors
+from llm_experiments.tensors import DamagedFile, read_tensors, usual_mode, write_tensors
 from simulations.progress import progress_bar
 from simulations.results import UserError, finish_run, open_run, provenance, write_json
 
@@ -181,6 +181,7 @@ def pretrain(
     with quiet_transformers():
         tokenizer.save_pretrained(output)
         model.cpu().save_pretrained(output)
+        usual_mode(*output.glob("*.safetensors"))
     tokens = sum(len(row) for row in rows)
     summary = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

@@ -31,7 +31,7 @@ from llm_experiments.models import (
     quiet_transformers,
     read_manifest,
 )
-from llm_experiments.tensors import system_errors
+from llm_experiments.tensors import system_errors, usual_mode
 from simulations.results import Row, UserError, write_json
 from theory.rewards import Kind
 
@@ -72,6 +72,7 @@ def save_reward_model(
     tokenizer.pad_token = before
     with quiet_transformers(), system_errors(folder):
         form = _write_weights(model, scratch, pad_id)
+        usual_mode(*scratch.glob("*.safetensors"))
     values = probe_values(model, probes)
     manifest = {
         "kind": model.kind,

@@ -36,6 +36,15 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
     said = dict(metadata or {})
     with replacing(path) as temporary, system_errors(path):
         save_file(whole, temporary, metadata=said | {CHECKSUM: _checksum(whole, said)})
+        usual_mode(temporary)
+
+
+def usual_mode(*paths: Path) -> None:
+    """Let those read that the umask allows to: safetensors writes files for their owner alone."""
+    mask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(mask)
+    for path in paths:
+        path.chmod(0o666 & ~mask)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -11,11 +11,12 @@ from typing import Literal
 import pytest
 
 import rewardgap
-from figures.metrics import metrics_table
+from figures.metrics import backwards, metrics_table
+from llm_experiments.models import model_folder
 from rewardgap import main
 from rewardgap_arguments import POSITIONAL, field_helps, parse
 from rewardgap_commands import Answer, Command
-from simulations.results import Claim, UserError
+from simulations.results import Claim, UserError, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +240,21 @@ def test_metrics_as_a_table_with_subsets():
     assert "sharing nothing" in metrics_table({"pairs": {**known, "unshared": known}})
     assert "EVERY PAIR IS A TIE" not in metrics_table({"pairs": known})
     assert "pairs: EVERY PAIR IS A TIE" in metrics_table({"pairs": known | {"tie_rate": 1.0}})
+
+
+def test_an_accuracy_shown_to_be_below_one_half_is_told_as_backwards():
+    metrics = {"swapped": {"high": 0.49}, "open": {"high": 0.5}, "unknown": {"high": None}}
+    said = "swapped: it ranks these pairs the wrong way round: are the columns, or the sign of the rewards, swapped?"
+    assert backwards(metrics) == [said]
+
+
+def test_a_folder_of_scores_is_no_model_and_says_whose_scores_they_are(tmp_path):
+    (tmp_path / "scores").mkdir()
+    write_json(tmp_path / "config.json", {"command": "score", "model": "runs/rm"})
+    with pytest.raises(UserError, match=r"is a folder of scores; its model was runs/rm: give that one$"):
+        model_folder(str(tmp_path))
+    write_json(tmp_path / "config.json", {"command": "train", "model": "runs/rm"})
+    assert model_folder(str(tmp_path)) == str(tmp_path)
 
 
 def test_every_field_of_every_command_says_what_it_is():

@@ -199,6 +199,21 @@ def test_the_audit_counts_everything_and_its_hash_tells_tokens_apart():
     assert audit.token_hash != encode_pairs(source, tokenizer(), EncodingSettings(terminator="strip"))[1].token_hash
 
 
+@pytest.mark.parametrize(
+    ("names", "notes"),
+    [
+        ("ab", {}),
+        ("aab", {"exact repeats of earlier pairs": 1}),
+        ("aAb", {"pairs that occur the other way round as well": 2}),
+        ("aaaAb", {"exact repeats of earlier pairs, 4 pairs that occur the other way round as well": 2}),
+    ],
+)
+def test_repeated_and_reversed_pairs_are_noted(names, notes):
+    sides = {"a": (" Yes", " No"), "A": (" No", " Yes"), "b": (" Yes", " Never")}
+    made = [pair("Is it?", *sides[name], name=str(number)) for number, name in enumerate(names)]
+    assert encode(*made)[1].notes == notes
+
+
 def test_the_audit_says_which_prompts_are_what_both_texts_begin_with(tmp_path):
     rows = [{"chosen": "It is hot.", "rejected": "It is cold."}, {"chosen": "Look up.", "rejected": "Look down."}]
     (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -214,6 +214,10 @@ def test_unreadable_files(tmp_path):
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"prompt": "a"}' * 100)[:-9])
     (tmp_path / "lines.json").write_text(json.dumps(PLAIN) + "\n" + json.dumps(PLAIN))
     (tmp_path / "table.csv").write_text("prompt,chosen,rejected\na,b,c,d\n")
+    (tmp_path / "european.csv").write_text("prompt;chosen;rejected\na, b;c, d;e\n")
+    (tmp_path / "several").mkdir()
+    write(tmp_path / "several" / "a.jsonl", [PLAIN])
+    write(tmp_path / "several" / "b.jsonl", [{"other": [1]}])
     (tmp_path / "fake.parquet").write_text("not parquet")
     (tmp_path / "notes.docx").write_text("hello")
     (tmp_path / "folder").mkdir()
@@ -224,6 +228,8 @@ def test_unreadable_files(tmp_path):
         "cut.jsonl.gz": "cannot be read",
         "lines.json": "call it .jsonl",
         "table.csv": "table.csv:2: more cells",
+        "european.csv": "one column `prompt;chosen;rejected`: separated by semicolons",
+        "several": "give a file in it: a.jsonl, b.jsonl",
         "fake.parquet": "not a readable Parquet file",
         "notes.docx": "unknown kind of file",
         "folder": "not a folder that `datasets` can read",

@@ -89,6 +89,7 @@ def test_a_model_made_twice_is_the_same_and_loads_with_plain_transformers(tmp_pa
     other = pretrain(DOCUMENTS, "mistral", tmp_path / "c", replace(settings, seed=1), progress=False)
     assert same(weights(first), weights(second))
     assert not same(weights(first), weights(other))
+    assert len({path.stat().st_mode for path in first.iterdir()}) == 1
 
     tokenizer = AutoTokenizer.from_pretrained(first)
     ids = tokenizer("the red cat")["input_ids"]

@@ -27,6 +27,16 @@ def test_tensors_and_their_metadata_survive_the_disk(tmp_path):
         assert torch.equal(back[name], tensor)
 
 
+def test_others_may_read_what_the_umask_lets_them_read(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_tensors(tmp_path / "x.safetensors", TENSORS)
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o640
+
+
 @pytest.mark.parametrize(
     "damage",
     [

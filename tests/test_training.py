@@ -133,6 +133,7 @@ def test_a_saved_model_reloads_to_the_same_scores(architecture, kind, trainable,
     assert score_pairs(again, pairs) == score_pairs(model, pairs)
     assert not any(".unproven" in path.name for path in tmp_path.iterdir())
     assert not list(folder.glob("*.bin"))
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1  # safetensors writes for its owner alone
 
 
 def test_an_explicit_model_is_a_plain_sequence_classifier_and_an_implicit_one_a_plain_language_model(tmp_path):
