@@ -69,7 +69,7 @@ def _compared(row: Mapping[str, Any]) -> str:
     if change["value"] < 0:
         ends = {"value": "value", "low": "high", "high": "low"}
         change, more = {name: change[end] and -change[end] for name, end in ends.items()}, "more"
-    return f"{row['model_a']} loses {_interval(change)} of its accuracy {more} than {row['model_b']}"
+    return f"{row['model_a']} loses {_interval(change)} {more} accuracy than {row['model_b']}"
 
 
 def _kept(row: Mapping[str, Any]) -> Sequence[str]:

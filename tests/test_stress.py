@@ -292,7 +292,7 @@ def test_the_printed_table_says_what_raises_rewards_and_who_loses_more(tmp_path)
         (row,) = [row for row in made["comparisons"] if (row["model_a"], row["model_b"]) == (one, other)]
         low, high = sorted(abs(row["difference"][name]) for name in ("low", "high"))
         more = "less" if row["difference"]["value"] > 0 else "more"
-        assert f"{one} loses 0.500 [{low:.3f}, {high:.3f}] of its accuracy {more} than {other} (p = " in said
+        assert f"{one} loses 0.500 [{low:.3f}, {high:.3f}] {more} accuracy than {other} (p = " in said
 
 
 class Short(FunctionScorer):

@@ -154,8 +154,11 @@ def test_pairs_that_are_too_long_do_not_count_towards_a_limit(tmp_path):
     long = {pair.id for pair in some[::3]}
     found = {pair.id for pair in read_pairs(request(tmp_path, file, limit=40), lambda pairs: long)}
     assert found == {pair.id for pair in some} - long
-    few = read_pairs(request(tmp_path, file, limit=40), lambda pairs: long)
-    assert (len(few), few.dropped) == (40, {"over --limit 40 or too long": tuple(sorted(long, key=int))})
+    alike = write_pairs(tmp_path / "alike.jsonl", [Pair("x", "", "p", "c", "c"), *some])
+    few = read_pairs(request(tmp_path, alike, limit=40, bad_pairs="drop"), lambda pairs: long)
+    (bad,) = (ids for reason, ids in few.dropped.items() if "--limit" not in reason)
+    assert (len(few), few.pairs_in, bad) == (40, 61, ("x",))
+    assert few.dropped["over --limit 40 or too long"] == tuple(sorted(long, key=int))
     with pytest.raises(UserError, match="every pair is longer than --max_length"):
         read_pairs(request(tmp_path, file, limit=40), lambda pairs: {pair.id for pair in pairs})
 

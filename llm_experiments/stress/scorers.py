@@ -145,7 +145,9 @@ class FunctionScorer(Scorer):
             raise UserError(f"{place}: holds results of another tie_tolerance; choose another folder")
         texts = {key: text for one in self.read(pairs)[0] for key, text in zip(one.keys, one.texts, strict=True)}
         reward = "log_odds" if any("log_odds_chosen" in row for row in rows) else "scores"
-        known = {row[f"key_{side}"]: row[f"{reward}_{side}"] for row in rows for side in SIDES}
+        known = {
+            row[f"key_{side}"]: row[f"{reward}_{side}"] for row in rows for side in SIDES if row.get(f"key_{side}")
+        }
         ends = sorted((key for key in known if key in texts), key=known.__getitem__)
         asked = list(dict.fromkeys((*ends[:1], *ends[-1:])))
         again = self.rewards([texts[key] for key in asked], paired=False)[reward] if asked else ()
