@@ -132,6 +132,8 @@ def _run_in_folder(command: str, request: Any, work: Callable[[Any, Path], Metri
     config = {"command": command, **{k: v for k, v in asdict(request).items() if k not in LATER}}
     with first_process_first():
         first = not (output / "config.json").exists()
+        if not first and not _names_a_command(read_json(output / "config.json")):
+            raise UserError(f"{output} holds a model, or what is no run of a command; choose another --output")
         finished = open_run(output, config)  # what it refuses is somebody else's, and must not be cleared away
         mine = first and is_main_process()
         try:
@@ -152,6 +154,10 @@ def _run_in_folder(command: str, request: Any, work: Callable[[Any, Path], Metri
         raise
     wait_for_all()
     return _read_metrics(output / "metrics.json")  # as any rerun will find them: what is undefined is null
+
+
+def _names_a_command(config: Any) -> bool:
+    return isinstance(config, dict) and "command" in config
 
 
 def _read_metrics(path: Path) -> Metrics:

@@ -15,7 +15,6 @@ Architecture = Literal["gemma", "gemma2", "mistral"]
 Pooling = Literal["last", "end_of_turn", "mean"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 
-
 # The smallest value that makes sense; names mean the same in every command. Nothing may be infinite or no number.
 AT_LEAST = {
     **dict.fromkeys(("hidden", "layers", "heads", "steps", "batch_size", "max_positions", "checkpoint_every"), 1),
@@ -386,16 +385,13 @@ class StressRequest(EncodingSettings, ModelSettings, CacheSettings):
     full: bool = False
     """Every transformation, three strengths, both sides, and the grid of combined edits"""
     limit: int = 0
-    """Take so many pairs that are not too long, as evenly from the files as they allow; 0 for all. Another limit needs
-    another folder; a larger one takes the same pairs, and more"""
+    """Take so many pairs that are not too long, evenly from the files; 0 for all. Another limit needs another folder"""
     seed: int = 0
     """Random choices of edits, and which pairs --limit takes"""
     fail_under: float | None = None
-    """End with exit code 3 if any model's accuracy on all pairs, as they are or after an invariance edit, is below this
-    (the accuracy, not a limit of its interval), for use in CI"""
+    """End with exit code 3 if an accuracy (no limit) on all pairs, as they are or after an invariance edit, is below"""
     fail_on: tuple[str, ...] = ()
-    """End with exit code 3 if a model gets one of these verdicts: token-sensitive, uninformative, length-driven,
-    inconclusive"""
+    """The same for verdicts: token-sensitive, uninformative, length-driven, inconclusive"""
     batch_size: int = 16
     """Responses per forward pass; changes no score"""
     split: str = "train"

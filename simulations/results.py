@@ -229,8 +229,6 @@ def open_run(folder: Path, config: Mapping[str, Any], *, name: str = "config.jso
         if not isinstance(found, dict):
             raise UserError(f"{folder} is not empty and holds no run of ours; choose another --output")
         if found != config:
-            if "model_type" in found:
-                raise UserError(f"{folder} holds a language model; choose another --output")
             names = sorted(key for key in {**found, **config} if found.get(key) != config.get(key))
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise UserError(

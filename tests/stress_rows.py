@@ -18,6 +18,11 @@ TALK = "The answer depends on colour, on taste and on 12 other things that nobod
 WORDS = TALK.split()
 MODELS = (("tiny-rm", "explicit", 1.0), ("tiny-dpo", "implicit", 2.5))
 
+HOSTILE = (
+    "</script><script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\">"
+    "<a href='javascript:document.title=1' onmouseover=alert(1)>&lt;b&gt; \u2028 \x00 \ud83d \u202e <!-- </div>"
+)
+
 
 def sentence(generator: np.random.Generator, length: int) -> str:
     return " ".join(WORDS[i] for i in generator.integers(len(WORDS), size=length)) + "."

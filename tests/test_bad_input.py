@@ -248,3 +248,14 @@ def test_a_mistake_on_the_real_command_line(small_model, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {tmp_path / 'pairs.jsonl'}:2: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("held", ['{"model_type": "mistral", "hidden_size": 16}', "3", "[]"])
+def test_an_output_folder_that_holds_a_model_is_refused_as_such(tmp_path, capsys, held):
+    (tmp_path / "config.json").write_text(held, encoding="utf-8")
+    words = ["--model", "owner/name", "--pairs", "pairs.jsonl", "--output", str(tmp_path)]
+    assert main(["score", *words]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path} holds a model, or what is no run of a command; choose another --output\n"
+    )
+    assert (tmp_path / "config.json").read_text(encoding="utf-8") == held

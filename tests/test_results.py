@@ -74,9 +74,6 @@ def test_a_folder_belongs_to_one_run(tmp_path):
     many = dict.fromkeys("abcdef", 1)
     with pytest.raises(UserError, match=r"\(it differs in a, b, c and 5 more\)"):
         open_run(tmp_path / "run", many)
-    write_json(tmp_path / "model" / "config.json", {"model_type": "mistral", "hidden_size": 16})
-    with pytest.raises(UserError, match=r"model holds a language model; choose another --output$"):
-        open_run(tmp_path / "model", config)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="holds no run of ours"):

@@ -3,8 +3,6 @@
 import base64
 import hashlib
 import re
-import shutil
-import subprocess
 import unicodedata
 from collections import Counter
 from html import unescape
@@ -27,10 +25,6 @@ from llm_experiments.stress.shifts import combined
 from llm_experiments.stress.suite import stress_scorers
 from simulations.results import UserError, read_json, write_json
 
-HOSTILE = (
-    "</script><script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\">"
-    "<a href='javascript:document.title=1' onmouseover=alert(1)>&lt;b&gt; \u2028 \x00 \ud83d \u202e <!-- </div>"
-)
 TEXT = st.text(alphabet=st.sampled_from("aAbé  \n\t.,\u200b\u202e\ud83d🙂漢"), max_size=60) | st.text(max_size=30)
 
 
@@ -38,7 +32,7 @@ TEXT = st.text(alphabet=st.sampled_from("aAbé  \n\t.,\u200b\u202e\ud83d🙂漢"
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two models at two strengths, its page written; one pair is made of HTML and script."""
     folder = tmp_path_factory.mktemp("stress")
-    stress_rows.write_run(folder, strengths=(0.5, 1.0), hostile=HOSTILE)
+    stress_rows.write_run(folder, strengths=(0.5, 1.0), hostile=stress_rows.HOSTILE)
     write_stress(folder)
     return folder
 
@@ -114,7 +108,7 @@ def test_the_page_shows_text_as_text_and_runs_its_own_script_alone(run: Path) ->
 
 def test_a_pair_with_characters_that_no_file_can_hold_is_shown_with_its_texts(run: Path) -> None:
     """Its id and subset spelled out, its texts found by what the id really is."""
-    plain, marked = (str(escape(visible(HOSTILE, changed=changed))) for changed in (False, True))
+    plain, marked = (str(escape(visible(stress_rows.HOSTILE, changed=changed))) for changed in (False, True))
     example = next(part for part in page_of(run).split('<details class="example"') if plain in part)
     heading, texts = example.split("</summary>")
     assert heading.count(plain) == 2
@@ -334,96 +328,3 @@ def test_an_axis_holds_zero_and_all_it_draws(values: list[float]) -> None:
     assert all(6 <= scale.at(value) <= 144 for value in [0, *values])
     assert 0.0 in scale.ticks(3)
     assert len(scale.ticks(3)) <= 3
-
-
-def chromium() -> str:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium on the PATH")
-    return found
-
-
-@pytest.mark.integration
-def test_a_response_of_html_and_script_is_shown_as_text_in_a_browser(run: Path, tmp_path: Path) -> None:
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-    flags += ["--no-first-run", f"--user-data-dir={tmp_path}", "--virtual-time-budget=3000", "--dump-dom"]
-    done = subprocess.run(
-        [chromium(), *flags, (run / "report.html").as_uri()], capture_output=True, text=True, timeout=120
-    )
-    assert '<html lang="en" class="scripted">' in done.stdout, done.stderr[-2000:]  # our own script did run
-    title = re.search("<title>(.*?)</title>", done.stdout)
-    assert title
-    assert "pwned" not in title[1]
-    assert "<img" not in done.stdout
-    assert "document.title='pwned'" in done.stdout
-
-
-@pytest.mark.integration
-def test_the_page_sorts_filters_opens_examples_and_prints(run: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1300, "height": 900}, color_scheme="light")
-        asked, errors = [], []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text))
-        page.goto((run / "report.html").as_uri())
-
-        column = page.locator("#table thead th", has_text="change of accuracy")
-        values = "rows => rows.filter(row => !row.hidden).map(row => Number(row.querySelector('.plot').dataset.value))"
-        for order in ("ascending", "descending"):
-            column.locator("button").focus()
-            page.keyboard.press("Enter")
-            assert column.get_attribute("aria-sort") == order
-            found = page.locator("#table tbody tr").evaluate_all(values)
-            assert found == sorted(found, reverse=order == "descending")
-            assert len(set(found)) > 2
-        assert page.locator('#table [aria-sort="none"]').count() == page.locator("#table [aria-sort]").count() - 1
-
-        page.select_option("select[name=model]", "tiny-dpo")
-        page.select_option("select[name=transformation]", "typos")
-        assert page.locator("#table tbody tr:visible").count() == 2
-        assert page.locator("#damage tbody tr:visible").count() == 0
-        assert page.locator("#damage .nothing").is_visible()
-        assert page.locator(".example:visible").count() == 5
-        assert page.locator(".panel:visible").count() == 1
-        assert "2 of 20 lines" in page.inner_text("#count")
-        page.fill("input[name=search]", "no text has this")
-        assert page.locator("#table tbody tr:visible, .example:visible").count() == 0
-        assert page.inner_text("#count") == f"0 of 20 lines, 0 of {page.locator('.example').count()} examples"
-        page.click("button[type=reset]")
-        playwright.expect(page.locator("#table tbody tr:visible")).to_have_count(16)
-        assert page.locator(".example:visible").count() == 12
-        page.click("#more")
-        assert page.locator(".example:visible").count() == page.locator(".example").count() > 40
-
-        first = page.locator(".example").first
-        first.locator("summary").focus()
-        page.keyboard.press("Enter")
-        assert first.locator(".text").first.is_visible()
-        link = page.locator("a.to-example").last
-        link.focus()
-        page.keyboard.press("Enter")
-        target = page.locator(link.get_attribute("href"))
-        assert target.get_attribute("open") is not None
-        assert target.locator("summary").evaluate("part => part === document.activeElement")
-        outline = target.locator("summary").evaluate("part => getComputedStyle(part).outlineStyle")
-        assert outline == "solid"
-
-        paper = "getComputedStyle(document.body).backgroundColor"
-        light = page.evaluate(paper)
-        page.click("#theme")
-        assert page.evaluate(paper) != light
-        page.emulate_media(media="print")
-        assert page.evaluate(paper) == "rgb(255, 255, 255)"
-        assert not page.locator("#filters").is_visible()
-        assert not page.locator(".more").first.is_visible()  # closed: printed only where a reader has opened it
-        assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
-
-        page.emulate_media(media="screen", color_scheme="dark")
-        page.set_viewport_size({"width": 390, "height": 800})
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        assert errors == []
-        assert asked == [(run / "report.html").as_uri()]
-        browser.close()

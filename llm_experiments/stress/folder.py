@@ -15,9 +15,8 @@ from simulations.results import Row, UserError, read_rows, write_rows
 ORIGINAL = "original"
 ORIGINALS = "originals.jsonl"
 Texts = Mapping[str, Sequence[Shifted]]
-Cost = dict[
-    str, dict[str, Any]
-]  # by file: responses, how many had to be computed, and by the reference; pairs left out
+# By file: responses, how many had to be computed, and by the reference; pairs left out, by reason.
+Cost = dict[str, dict[str, Any]]
 
 
 def write_texts(output: Path, pairs: Sequence[Pair], shifts: Sequence[Shift]) -> Texts:

@@ -5,6 +5,7 @@ They show that a model reads at all: one that gives the same reward to everythin
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -99,25 +100,10 @@ def _damage(name: str, apply: Apply, gate: Gate, description: str) -> Transforma
     return Transformation(name, "damage", "sensitivity", apply, gate, description, sides=("chosen", "rejected"))
 
 
-_LOSS = Gate(
-    numbers_preserved=False,
-    code_preserved=False,
-    form_preserved=False,
-    script_kept=False,
-    min_length_ratio=0.0,
-    max_similarity=0.98,
-)
-_SAME_SHAPE = Gate(
-    numbers_preserved=False, code_preserved=False, form_preserved=False, min_length_ratio=0.8, max_length_ratio=1.25
-)
-_OTHER = Gate(
-    numbers_preserved=False,
-    code_preserved=False,
-    form_preserved=False,
-    script_kept=False,
-    min_length_ratio=0.02,
-    max_length_ratio=50.0,
-)
+_ANY = Gate(numbers_preserved=False, code_preserved=False, form_preserved=False)
+_SAME_SHAPE = replace(_ANY, min_length_ratio=0.8, max_length_ratio=1.25)
+_LOSS = replace(_ANY, script_kept=False, min_length_ratio=0.0, max_similarity=0.98)
+_OTHER = replace(_ANY, script_kept=False, min_length_ratio=0.02, max_length_ratio=50.0)
 
 TRANSFORMATIONS = (
     _damage("dropped_sentences", dropped_sentences, _LOSS, "sentences lost at random; one stays"),
